@@ -7,6 +7,7 @@ import time
 from collections import ChainMap
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache, partial
 
 from flask import Flask, Response
 
@@ -147,13 +148,13 @@ def _make_context(
         watch=watch,
         system=SystemReader(watch, bus.with_timeout(timing.limit), settings.hub_data_dir, clock, timing),
         access=access,
-        asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
+        asyncapi=cache(partial(asyncapi.document, version, hub_url.removeprefix("http://"))),
     )
 
 
 def _register_routes(app: Flask, version: str, routes: list[Routes], *, anonymous: bool) -> None:
     """Add the routes, the pages and the shape of errors. `anonymous` callers need no credential."""
-    app.extensions["openapi"] = make_api(app, version, routes, anonymous=anonymous).spec
+    app.extensions["openapi"] = make_api(app, version, routes, anonymous=anonymous)
     for pages in (docs.pages, web.pages, sockets.pages):
         app.register_blueprint(pages)
     errors.register(app)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from yoyo import get_backend, read_migrations
-from yoyo.exceptions import LockTimeout
 
 from db import rights
 from db.postgres import StoreError, first_line
@@ -42,6 +40,8 @@ def apply(database_url: str) -> list[str]:
     are logged. Raises `StoreError` if the database cannot be reached or rejects a migration. Check
     the rights of the role first: yoyo would wait for tables that it may not create.
     """
+    from yoyo import get_backend, read_migrations  # most commands and processes migrate nothing
+
     backend = None
     try:
         backend = get_backend(database_url)
@@ -65,6 +65,8 @@ def _take_lock(backend: Any, stack: ExitStack) -> None:
     The lock is a row. A process that was killed leaves it: it is removed if its session has ended.
     Raises `StoreError` after `_LOCK_SECONDS`.
     """
+    from yoyo.exceptions import LockTimeout
+
     began = time.monotonic()
     while True:
         try:

@@ -26,7 +26,7 @@ class AppContext:
 
     `clock` returns aware UTC. `brief_bus` is the bus with a short timeout, for health. The health
     routes use `watch`, and `/health/ready` the probes `database` and `redis`, which only read.
-    `system` reads the state of all processes. `asyncapi` is the document of the hub.
+    `system` reads the state of all processes. `asyncapi` returns the document of the hub.
     """
 
     settings: Settings
@@ -41,7 +41,7 @@ class AppContext:
     watch: Watch
     system: SystemReader
     access: AccessControl
-    asyncapi: Mapping[str, Any]
+    asyncapi: Callable[[], Mapping[str, Any]]
 
 
 def attach(app: Flask, shared: AppContext) -> None:

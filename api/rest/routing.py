@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 from flask import Flask, Request
-from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
+from flask_smorest import Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema, missing
 from webargs.flaskparser import FlaskParser
 
@@ -23,10 +23,8 @@ from api.rest.errors import refuse_other_types, refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.observability.trade_reports import TradeFilterSchema
+from api.rest.schemas.document import Document, RoutesFirst
 from api.rest.schemas.security import Security
-from api.schemas import books
-from api.schemas.observability import COMPONENTS
 
 
 class _JsonParser(FlaskParser):
@@ -206,8 +204,8 @@ def _paragraphs(view: Callable[..., Any]) -> list[str]:
     return (getdoc(view) or "").split("\n\n")
 
 
-def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: bool) -> Any:
-    """Register the routes; return the API, whose `spec` is the OpenAPI document.
+def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: bool) -> Document:
+    """Register the routes; return their OpenAPI document.
 
     `anonymous`: callers without a credential have rights.
     """
@@ -216,14 +214,11 @@ def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: b
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["API_SPEC_OPTIONS"] = {"servers": [{"url": "."}]}  # relative to the document: a proxy may add a path
     scopes, others, details = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("scopes", "others", "details"))
-    api = Api(spec_kwargs={"extra_plugins": [Security(scopes, others, details, anonymous=anonymous)]})
+    api = RoutesFirst(spec_kwargs={"extra_plugins": [Security(scopes, others, details, anonymous=anonymous)]})
     api.ERROR_SCHEMA = ErrorResponseSchema
     api.init_app(app)
     for each in routes:
         api.register_blueprint(each.blueprint)
         for path, endpoint in each.aliases.items():
             app.add_url_rule(path, endpoint=endpoint, view_func=app.view_functions[endpoint], methods=["GET"])
-    for name, schema in {**COMPONENTS, **books.COMPONENTS, "TradeFilter": {"schema": TradeFilterSchema}}.items():
-        if name not in api.spec.components.schemas:
-            api.spec.components.schema(name, **schema)
-    return api
+    return Document(app, api, [each.blueprint for each in routes])

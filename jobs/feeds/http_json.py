@@ -8,15 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx
-
 from config.pacing import Stopped
 from jobs.feeds.base import SourceError, as_source_error, retry_delay
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
-_TIMEOUT = httpx.Timeout(10.0)
+_TIMEOUT_SECONDS = 10.0
 
 
 class JsonClient:
@@ -34,7 +32,9 @@ class JsonClient:
         max_attempts: int = MAX_ATTEMPTS,
         on_headers: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> None:
-        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_TIMEOUT)
+        import httpx  # processes without such a source start without it
+
+        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_TIMEOUT_SECONDS)
         self._max_attempts = max_attempts
         self._on_headers = on_headers
 
@@ -49,6 +49,8 @@ class JsonClient:
         Raises `SourceError` after `max_attempts` or a fatal failure, `Stopped` if `stop` was set
         meanwhile.
         """
+        import httpx
+
         attempt = 1
         while True:
             try:

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from jobs.feeds.base import Silent, SourceError, as_source_error
+
+if TYPE_CHECKING:
+    import httpx
 
 _CONNECT_SECONDS = 5.0
 _STOP_POLL_SECONDS = 0.2  # between two checks of `stop` while a read blocks
@@ -27,6 +28,8 @@ def lines(
     seconds, the server refuses, or the answer ends. Neither the error nor a cause of it contains
     URL or headers.
     """
+    import httpx  # processes without such a source start without it
+
     if stop.is_set():
         return
     limits = httpx.Timeout(silence, connect=_CONNECT_SECONDS)
@@ -87,6 +90,8 @@ class StopCloser:
 
 
 def _check(answer: httpx.Response) -> None:
+    import httpx
+
     if not answer.is_success:
         # A refusal without its body is still a refusal.
         with suppress(httpx.HTTPError):

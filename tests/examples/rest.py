@@ -60,7 +60,7 @@ REQUESTS = {
     "system-performance": "/api/system/performance",
     "system-components": "/api/system/components",
     "system-stats": "/api/system/stats",
-    "system-logs": "/api/system/logs/recent?level=INFO&limit=1",
+    "system-logs": "/api/system/logs/recent?level=INFO&limit=1&service=books",
     "error-unknown": "/price/latest?symbol=EURUSD",
     "error-arguments": "/ticks?symbol=EUR_USD&limit=0&start=yesterday",
     "error-no-data": "/correlation?as_of=2001-01-01",

@@ -125,6 +125,13 @@ def test_documents_quote_every_example_unchanged() -> None:
 # blocks
 
 
+def test_order_book_document_has_the_programs_of_the_examples() -> None:
+    text = (ROOT / "docs/order-books.md").read_text()
+    for language, name in (("python", "order_book.py"), ("js", "order_book.mjs")):
+        program = (ROOT / "clients/examples" / name).read_text()
+        assert f"```{language}\n{program}```" in text, name
+
+
 def test_every_block_has_a_tested_language() -> None:
     assert {block.language for block in blocks()} <= LANGUAGES
     assert all(blocks(language) for language in LANGUAGES)

@@ -1,4 +1,4 @@
-"""Jobs over two months of real hours: a run with two kills leaves the rows of a quiet one."""
+"""Jobs over a month of real hours: a run with two kills leaves the rows of a quiet one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ from tests.support.store import put_candles as put
 
 PAIRS = ("EUR_GBP", "EUR_USD", "GBP_JPY", "GBP_USD", "NZD_USD", "USD_JPY")
 START = datetime(2021, 8, 1, tzinfo=UTC)
-END = START + timedelta(days=60)
+BEFORE = timedelta(days=31)  # of stored candles, for the longest window
+DAYS = 30
+RUNS = DAYS * 25  # hourly ones, and one a day
+END = START + timedelta(days=DAYS)
 TABLES = {
     "volatility": "SELECT * FROM volatility ORDER BY symbol, estimator, time",
     "correlations": "SELECT * FROM correlations ORDER BY time, method, symbol1, symbol2",
@@ -79,7 +82,7 @@ def deployments(
         on_server(database_url, f"ALTER DATABASE {url.rsplit('/', 1)[1]} SET synchronous_commit = off")
         redis_url = of_database(servers.redis_url, number)
         found.append(Deployment(url, redis_url, Store(url), Bus(redis_url, clock)))
-        put(found[-1].store, recorded(PAIRS, START - timedelta(days=31), END))
+        put(found[-1].store, recorded(PAIRS, START - BEFORE, END))
     yield found
     for each in found:
         each.store.close()
@@ -101,7 +104,7 @@ def test_two_kills_during_the_jobs_change_no_result(deployments: list[Deployment
     undisturbed, driver = calm.drive(), killed.drive()
     try:
         for share in (1 / 3, 2 / 3):
-            until(lambda share=share: killed.runs() > share * 1500, 180, "a part of the way")  # type: ignore[misc]
+            until(lambda share=share: killed.runs() > share * RUNS, 180, "a part of the way")  # type: ignore[misc]
             # At a random moment of a run.
             assert still_runs_after(random.uniform(0, 0.05), driver)
             driver.send_signal(signal.SIGKILL)
@@ -140,11 +143,11 @@ def compare(calm: Deployment, killed: Deployment) -> None:
 
 def check_runs(calm: Deployment, killed: Deployment) -> None:
     outcomes = "SELECT job, outcome, count(*) FROM job_runs GROUP BY job, outcome ORDER BY job"
-    whole = [("daily_correlation_job", "succeeded", 60), ("hourly_job", "succeeded", 1440)]
+    whole = [("daily_correlation_job", "succeeded", DAYS), ("hourly_job", "succeeded", DAYS * 24)]
     assert select(calm.store, outcomes) == whole
     finished = [row for row in select(killed.store, outcomes) if row[1] == "succeeded"]
     assert finished == whole
-    assert sum(row[2] for row in select(killed.store, outcomes)) <= 1500 + 2
+    assert sum(row[2] for row in select(killed.store, outcomes)) <= RUNS + 2
     ready = Counter((each["data_type"], each["as_of"]) for each in killed.published(topics.DATA_READY))
     assert ready.keys() == {(each["data_type"], each["as_of"]) for each in calm.published(topics.DATA_READY)}
     assert sum(ready.values()) <= len(ready) + 4, "only the killed runs publish it again"
@@ -152,9 +155,9 @@ def check_runs(calm: Deployment, killed: Deployment) -> None:
 
 def check_figures(calm: Deployment) -> None:
     """Compare a day of the undisturbed run with pandas."""
-    rows = recorded(PAIRS, START, END)
+    rows = recorded(PAIRS, START - BEFORE, END)
     for hour in range(12, 36):
-        as_of = START + timedelta(days=31) + hour * HOUR
+        as_of = START + timedelta(days=15) + hour * HOUR
         found = select(calm.store, "SELECT symbol, estimator, volatility FROM volatility WHERE time = %s", as_of)
         expected = {key: figures[0] for key, figures in fx_volatility(rows, as_of).items()}
         assert {(row[0], row[1]): row[2] for row in found} == pytest.approx(expected, rel=1e-9)

@@ -46,7 +46,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, write_volatility
 from tests.conftest import Servers, until
-from tests.support.processes import ROOT, Web, free_port, jobs, observer
+from tests.support.processes import ROOT, Web, books, free_port, jobs, observer
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 DELAYS = (0.05, 0.2)  # seconds between attempts to connect again
@@ -598,16 +598,18 @@ def test_watch_with_a_closed_pipe_exits_without_output(shared_hub: Web, shared_t
         process.stdout = None
 
 
-def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
+def test_readme_examples_print_their_results(settings: Settings, bus: Bus, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
     """Each block runs as a program, all at the same time, with the addresses of the test."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "clients" / "python" / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 12
+    assert len(blocks) == 13
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python"), "PYTHONUNBUFFERED": "1"}
     ticker.publish(5)
     with ExitStack() as stack:
         served = stack.enter_context(Web("rest", settings, tmp_path / "rest.log"))
         stack.enter_context(jobs(settings, tmp_path / "jobs.log", BATCH_TIMEOUT="100"))
         stack.enter_context(observer(settings, tmp_path / "observer.log"))
+        stack.enter_context(books(settings, tmp_path / "books.log", SOURCES="scenario"))
+        until(lambda: bus.latest_book("BTCUSDT", 20), 60, "a book")
         history = Client(rest_url=served.url)
         until(lambda: list(history.candles("EUR_USD", "1m")), 60, "candles")
         ticker.start()
@@ -626,6 +628,7 @@ def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticke
             "unknown_instrument {",
             "31",
             "alert: EUR_USD >",
+            "live verified",
             "3 0 []",
             "'fills_today':",
             "2025-11-18T12:00:00.000000Z 1.0",

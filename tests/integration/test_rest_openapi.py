@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,8 +39,10 @@ from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.scenario_runs import save_run
+from db.timestamps import utc_now
 from db.trades import insert_trades
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
+from tests.conftest import Servers
 from tests.support.book_rows import scenario_run, stored_book, top
 from tests.support.observed import BOT, STRATEGY, STRATEGY_ROW, store_example
 from tests.support.registry import report_sources
@@ -138,15 +141,29 @@ CHECKS: list[Any] = [
 ]
 
 
-@pytest.fixture
-def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Flask:
+@pytest.fixture(scope="module")
+def store(shared_settings: Settings) -> Iterator[Store]:
+    with closing(Store(str(shared_settings.database_url))) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def bus(servers: Servers, shared_settings: Settings) -> Iterator[Bus]:
+    with closing(Bus(str(shared_settings.redis_url), utc_now)) as bus:
+        bus.set_instruments(servers.calendars)
+        yield bus
+
+
+@pytest.fixture(scope="module")
+def app(shared_settings: Settings, bus: Bus, store: Store) -> Flask:
+    """The app with rows of every kind. Tests that change them follow those that need them."""
     bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time=datetime(2025, 11, 18, tzinfo=UTC))
     bus.publish_snapshot(
         Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps({"strategies": [STRATEGY_ROW]}).decode()})
     )
     report_sources(bus, {"synthetic": {"state": "live"}})
-    publish_book(bus, "BTCUSDT", small_book(), 7, clock())
-    bus.put_books({"BTCUSDT": row("BTCUSDT", clock(), book=small_book())})
+    publish_book(bus, "BTCUSDT", small_book(), 7, utc_now())
+    bus.put_books({"BTCUSDT": row("BTCUSDT", utc_now(), book=small_book())})
     bus.publish_heartbeat(heartbeat({"BTCUSDT": "live"}))
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)
@@ -160,7 +177,7 @@ def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime
         save_run(cursor, scenario_run(RUN_ID, NOON))
         save_run(cursor, scenario_run(str(uuid.UUID(int=7)), NOON, ended=None, outcome="running", recover_seconds=None, timeline=()))
         store_example(cursor)
-    return create_app(settings, bus, store, clock, "1.2.3")
+    return create_app(shared_settings, bus, store, utc_now, "1.2.3")
 
 
 def fill_analytics(cursor: Any) -> None:
@@ -180,33 +197,14 @@ def fill_analytics(cursor: Any) -> None:
     end_run(cursor, begin_run(cursor, "retention", time, time), time, error="StoreError: gone")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def described(app: Flask) -> Any:
     return schemathesis.openapi.from_wsgi("/openapi.json", app)
-
-
-@pytest.mark.parametrize(
-    ("path", "method", "mode"),
-    [(path, "GET", GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, "GET", GenerationMode.NEGATIVE) for path in CHOOSY]
-    + [(path, "POST", GenerationMode.POSITIVE) for path in POSTED]
-    + [(path, "POST", GenerationMode.NEGATIVE) for path in POSTED if "{" not in path]
-    + [(TRACKED, "DELETE", GenerationMode.POSITIVE), (SWITCH, "POST", GenerationMode.POSITIVE)],
-)
-def test_answers_conform_to_the_document(described: Any, path: str, method: str, mode: GenerationMode) -> None:
-    operation = described[path][method]
-
-    @hypothesis_settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def check(case: Any) -> None:
-        case.call_and_validate(checks=CHECKS)
-
-    check()
 
 
 def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> None:
@@ -244,6 +242,25 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
             assert answer.status_code == 200
     run = described["/scenarios/runs/{run_id}"]["GET"].Case(path_parameters={"run_id": RUN_ID})
     assert run.call_and_validate(checks=CHECKS).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode"),
+    [(path, "GET", GenerationMode.POSITIVE) for path in ROUTES]
+    + [(path, "GET", GenerationMode.NEGATIVE) for path in CHOOSY]
+    + [(path, "POST", GenerationMode.POSITIVE) for path in POSTED]
+    + [(path, "POST", GenerationMode.NEGATIVE) for path in POSTED if "{" not in path]
+    + [(TRACKED, "DELETE", GenerationMode.POSITIVE), (SWITCH, "POST", GenerationMode.POSITIVE)],
+)
+def test_answers_conform_to_the_document(described: Any, path: str, method: str, mode: GenerationMode) -> None:
+    operation = described[path][method]
+
+    @hypothesis_settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    check()
 
 
 def test_document_has_every_route(client: FlaskClient) -> None:

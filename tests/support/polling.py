@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
-FIRST_PAUSE, LATER_PAUSE, LONGEST_PAUSE = 0.01, 0.04, 0.2  # seconds between two polls
-SHORT_WAIT = 0.5  # seconds after which a wait counts as long
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.2  # seconds between two polls
+PAUSE_OF_WAIT = 0.1  # pause as a share of the time that has passed: so much later may a test continue
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
@@ -23,7 +23,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Ca
         if now > began + PATIENCE * seconds:
             raise AssertionError(f"{what if isinstance(what, str) else what()} did not come true within {PATIENCE * seconds} s")
         # The pause leaves the processors to the awaited process, also if the condition is costly.
-        least = FIRST_PAUSE if now < began + SHORT_WAIT else LATER_PAUSE
-        time.sleep(max(least, min(2 * (now - asked), LONGEST_PAUSE)))
+        pause = max(PAUSE_OF_WAIT * (now - began), 2 * (now - asked))
+        time.sleep(min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE))
         asked = time.monotonic()
     return value

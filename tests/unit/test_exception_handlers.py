@@ -77,11 +77,13 @@ def violations(source: str, called_by_a_loop: Set[str] = frozenset()) -> list[in
     ]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_broad_handler_logs_traceback_in_a_loop_or_raises(module: Path) -> None:
-    name = module.relative_to(ROOT).as_posix()
-    found = violations(module.read_text(), CALLED_BY_A_LOOP.get(name, set()))
-    assert len(found) == CANNOT_LOG.get(name, 0), found
+def test_broad_handlers_log_the_traceback_in_a_loop_or_raise() -> None:
+    assert len(MODULES) > 500
+    names = {module.relative_to(ROOT).as_posix(): module for module in MODULES}
+    found = {name: violations(module.read_text(), CALLED_BY_A_LOOP.get(name, set())) for name, module in names.items()}
+    wrong = {name: lines for name, lines in found.items() if len(lines) != CANNOT_LOG.get(name, 0)}
+    assert wrong == {}
+    assert set(CANNOT_LOG) <= set(names)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,10 @@ INJECTED = [
 ]
 
 
-@pytest.mark.parametrize("path", sorted(modules(ROOT)), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_module_imports_only_allowed_packages(path: Path) -> None:
-    assert violations(path.relative_to(ROOT).as_posix(), path.read_text()) == []
+def test_modules_import_only_allowed_packages() -> None:
+    found = list(modules(ROOT))
+    assert len(found) > 500
+    assert [line for path in sorted(found) for line in violations(path.relative_to(ROOT).as_posix(), path.read_text())] == []
 
 
 @pytest.mark.parametrize(("package", "path"), INJECTED)

@@ -132,7 +132,7 @@ def openapi() -> Response:
 @_page("/asyncapi.json", READ)
 def events_of_the_hub() -> Response:
     """The AsyncAPI document of the hub, made from the schemas of its events."""
-    return jsonify(context().asyncapi)
+    return jsonify(context().asyncapi())
 
 
 @_page("/docs", OPEN)

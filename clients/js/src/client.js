@@ -4,6 +4,7 @@ import { GapFiller } from "./gap_filler.js";
 import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
 import { Observing } from "./observing.js";
+import { verified } from "./order_book.js";
 import { Publishing } from "./publishing.js";
 import { WAITED_CODES } from "./report_sender.js";
 import { Rest } from "./rest.js";
@@ -20,6 +21,12 @@ const HANDLER_OF = {
   price_response: "onPriceResponse",
   all_prices_response: "onAllPricesResponse",
   candle_update: "onCandleUpdate",
+  book_snapshot: "onBookSnapshot",
+  book_update: "onBookUpdate",
+  book_response: "onBookResponse",
+  book_state: "onBookState",
+  heartbeat: "onHeartbeat",
+  scenario_changed: "onScenarioChanged",
   volatility_alert: "onVolatilityAlert",
   correlation_alert: "onCorrelationAlert",
   alert_triggered: "onAlertTriggered",
@@ -30,7 +37,7 @@ const HANDLER_OF = {
   credentials_expiring: "onCredentialsExpiring",
   refreshed: "onRefreshed",
 };
-const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
+const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap", "onBook"];
 const HISTORY_EVENTS = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
 const STEP_EVENTS = new Set(["price_update", "candle_update", "data_ready", ...HISTORY_EVENTS]); // passed on as steps, each once
 
@@ -87,6 +94,11 @@ export class FXDataPipelineClient {
     return new Map(this.#prices);
   }
 
+  /** "INSTRUMENT|depth" -> newest book, as `onBook` received it, with its present state */
+  get books() {
+    return this.#session.subscriptions.books.latest;
+  }
+
   /** instrument -> {epoch, seq} of the last message passed to the user, in the form of `since` */
   get positions() {
     return this.#session.subscriptions.positions;
@@ -116,13 +128,14 @@ export class FXDataPipelineClient {
 
   // requests
 
-  subscribe(pairs, { candles, maxRate, since, timeout } = {}) {
-    const payload = defined({ pairs: pairs ?? undefined, candles, max_rate: maxRate, since });
+  subscribe(pairs, { candles, books, heartbeat, maxRate, since, timeout } = {}) {
+    const payload = defined({ pairs: pairs ?? undefined, candles, books, heartbeat, max_rate: maxRate, since });
     return this.#request("subscribe", payload, timeout);
   }
 
-  unsubscribe(pairs, { candles, timeout } = {}) {
-    return this.#request("unsubscribe", defined({ pairs: pairs ?? undefined, candles }), timeout);
+  unsubscribe(pairs, { candles, books, heartbeat, timeout } = {}) {
+    this.#session.subscriptions.books.leaving(books);
+    return this.#request("unsubscribe", defined({ pairs: pairs ?? undefined, candles, books, heartbeat }), timeout);
   }
 
   getSubscriptions({ timeout } = {}) {
@@ -131,6 +144,10 @@ export class FXDataPipelineClient {
 
   requestPrice(instrument, { timeout } = {}) {
     return this.#request("request_price", { instrument }, timeout);
+  }
+
+  requestBook(instrument, depth = 20, { timeout } = {}) {
+    return this.#request("request_book", { instrument, depth }, timeout, verified);
   }
 
   requestAllPrices({ timeout } = {}) {
@@ -241,7 +258,11 @@ export class FXDataPipelineClient {
     this.#observing.received(event, body);
   }
 
-  #step({ gap, event, body, replayed }) {
+  #step({ gap, book, event, body, replayed }) {
+    if (book) {
+      this.#notify("onBook", book);
+      return;
+    }
     if (gap) {
       const { resumed, ...shown } = gap; // eslint-disable-line no-unused-vars
       this.#notify("onGap", shown);

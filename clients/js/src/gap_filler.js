@@ -105,7 +105,7 @@ export class GapFiller {
   }
 }
 
-/** The instrument of a price or of a gap between prices; null for other steps. */
+/** The instrument of a price or of a gap between prices; null for other steps, such as books. */
 function priceOf({ gap, event, body }) {
   if (gap) return gap.event === "price_update" ? gap.instrument : null;
   return event === "price_update" ? body.instrument : null;

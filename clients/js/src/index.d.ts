@@ -55,6 +55,102 @@ export interface CandleRoom {
   interval: Interval;
 }
 
+export type BookDepth = 5 | 10 | 20 | 50;
+
+export interface BookTopic {
+  pair: string;
+  depth: BookDepth;
+}
+
+/** `gap`, `resyncing` and `stale`: the levels are those of the last good book. */
+export type BookStateName = "syncing" | "live" | "gap" | "resyncing" | "stale";
+
+/** Price and quantity. In `book_update`, the quantity "0" removes the level. */
+export type BookLevel = [price: Decimal, quantity: Decimal];
+
+/** Number of proven levels a side, and the prices between which every level is known. */
+export interface BookWindow {
+  bids: number;
+  asks: number;
+  from: Decimal | null;
+  to: Decimal | null;
+}
+
+/** The changed levels; `seq` is that of the message before plus 1. */
+export interface BookUpdate extends Position {
+  instrument: string;
+  depth: BookDepth;
+  /** The best one first. */
+  bids: BookLevel[];
+  asks: BookLevel[];
+  update_id: number;
+  /** Unsigned CRC32 of the first 10 levels a side, after this message. */
+  checksum: number;
+  /** The event time of the exchange. */
+  time: Time;
+  timestamp: Time;
+  /** From the receipt of the exchange's message to the publication. */
+  lag_ms: number;
+}
+
+export interface BookSnapshot extends BookUpdate {
+  state: BookStateName;
+  reason: string;
+  complete: BookWindow;
+}
+
+/** The complete book after a message. `complete` is that of the last snapshot. */
+export interface Book extends BookSnapshot {
+  /**
+   * Whether the checksum agrees and no message was missed. If not, the client has requested the book
+   * again, and the levels are those of the last message that agreed.
+   */
+  verified: boolean;
+}
+
+/** The state of a book has changed. */
+export interface BookState {
+  instrument: string;
+  state: BookStateName;
+  previous: BookStateName | null;
+  reason: string;
+  update_id: number | null;
+  /** Ids of the exchange around missing messages. */
+  expected_id: number | null;
+  received_id: number | null;
+  timestamp: Time;
+  /** null if the hub reports the loss or the return of the process that keeps the books. */
+  seq: number | null;
+  epoch: string | null;
+}
+
+/** Status of the process that keeps the books. */
+export interface Heartbeat extends Position {
+  type: "heartbeat";
+  status: "healthy" | "degraded" | "unhealthy";
+  uptime_seconds: number;
+  total_messages_processed: number;
+  current_queue_size: number;
+  memory_usage_mb: number;
+  active_clients: number;
+  current_scenario: string;
+  last_heartbeat: Time;
+  lag_ms: number | null;
+  queue_max: number;
+  queue_peak: number;
+  /** instrument -> state */
+  books: Record<string, BookStateName>;
+  timestamp: Time;
+}
+
+/** Another scenario plays, or the same one from its beginning. */
+export interface ScenarioChanged extends Position {
+  previous_scenario: string | null;
+  current_scenario: string;
+  run_id: string;
+  timestamp: Time;
+}
+
 export interface VolatilityAlert extends Partial<Position> {
   instrument: string;
   volatility: number;
@@ -117,6 +213,7 @@ export interface Refreshed {
 export interface Rejected {
   pair: unknown;
   interval?: unknown;
+  depth?: unknown;
   code: string;
   message: string;
 }
@@ -139,6 +236,11 @@ export interface SubscriptionConfirmed {
   max_rate: number | null;
   candles?: CandleRoom[];
   candle_snapshot?: CandleUpdate[];
+  /** All subscribed books. */
+  books?: BookTopic[];
+  heartbeat?: boolean;
+  /** The newest snapshots of the requested books. */
+  book_snapshot?: BookSnapshot[];
   timestamp: Time;
 }
 
@@ -147,6 +249,8 @@ export interface UnsubscriptionConfirmed {
   pair_count: number;
   removed: string[];
   candles?: CandleRoom[];
+  books?: BookTopic[];
+  heartbeat?: boolean;
   timestamp: Time;
 }
 
@@ -154,6 +258,8 @@ export interface SubscriptionsInfo {
   pairs: string[];
   pair_count: number;
   candles?: CandleRoom[];
+  books?: BookTopic[];
+  heartbeat?: boolean;
   timestamp: Time;
 }
 
@@ -199,7 +305,10 @@ export interface InstrumentsChanged {
 }
 
 export interface GapNotice {
-  /** Number of dropped messages by instrument, or by "INSTRUMENT|interval" for candles. */
+  /**
+   * Number of dropped messages by instrument, by "INSTRUMENT|interval" for candles, or by
+   * "INSTRUMENT|depth" for books, of which a snapshot has replaced the dropped messages.
+   */
   dropped: Record<string, number>;
   reason: string;
 }
@@ -479,6 +588,9 @@ export interface TimeLimit {
 
 export interface SubscribeOptions extends TimeLimit {
   candles?: CandleRoom[] | undefined;
+  books?: BookTopic[] | undefined;
+  /** `true` subscribes to `onHeartbeat` and `onScenarioChanged`; it needs the scope `observe`. */
+  heartbeat?: boolean | undefined;
   /** Maximum number of prices per second and pair, 0.1 to 50; the hub skips the others. */
   maxRate?: number | undefined;
   /** Resume after these positions, from `positions` of an earlier run or from `/ticks` of REST. */
@@ -487,6 +599,8 @@ export interface SubscribeOptions extends TimeLimit {
 
 export interface UnsubscribeOptions extends TimeLimit {
   candles?: CandleRoom[] | "all" | undefined;
+  books?: BookTopic[] | "all" | undefined;
+  heartbeat?: boolean | undefined;
 }
 
 export type Off = () => void;
@@ -524,6 +638,8 @@ export class FXDataPipelineClient {
   readonly connected: boolean;
   /** instrument -> newest known price, from snapshots, updates and answers. */
   readonly prices: Map<string, PriceUpdate>;
+  /** "INSTRUMENT|depth" -> newest book, as `onBook` received it, with its present state. */
+  readonly books: Map<string, Book>;
   /** instrument -> position of the last message passed to the user, in the form of `since`. */
   readonly positions: Record<string, Position>;
   /** The last alerts of all three kinds, oldest first. */
@@ -543,6 +659,8 @@ export class FXDataPipelineClient {
   unsubscribe(pairs: string[] | string | null, options?: UnsubscribeOptions): Promise<UnsubscriptionConfirmed>;
   getSubscriptions(options?: TimeLimit): Promise<SubscriptionsInfo>;
   requestPrice(instrument: string, options?: TimeLimit): Promise<PriceUpdate>;
+  /** The newest book; no subscription is needed. Default: depth 20. Rejects with `no_book` without one. */
+  requestBook(instrument: string, depth?: BookDepth, options?: TimeLimit): Promise<Book>;
   requestAllPrices(options?: TimeLimit): Promise<AllPrices>;
   getServerStats(options?: TimeLimit): Promise<ServerStats>;
   ping(options?: TimeLimit): Promise<Pong>;
@@ -591,6 +709,14 @@ export class FXDataPipelineClient {
   onPriceResponse(handler: (body: PriceUpdate) => void): Off;
   onAllPricesResponse(handler: (body: AllPrices) => void): Off;
   onCandleUpdate(handler: (body: CandleUpdate, about: { replayed: boolean }) => void): Off;
+  /** A subscribed book after each of its messages. */
+  onBook(handler: (book: Book) => void): Off;
+  onBookSnapshot(handler: (body: BookSnapshot) => void): Off;
+  onBookUpdate(handler: (body: BookUpdate) => void): Off;
+  onBookResponse(handler: (body: BookSnapshot) => void): Off;
+  onBookState(handler: (body: BookState) => void): Off;
+  onHeartbeat(handler: (body: Heartbeat) => void): Off;
+  onScenarioChanged(handler: (body: ScenarioChanged) => void): Off;
   onVolatilityAlert(handler: (body: VolatilityAlert) => void): Off;
   onCorrelationAlert(handler: (body: CorrelationAlert) => void): Off;
   onAlertTriggered(handler: (body: AlertTriggered) => void): Off;

@@ -12,17 +12,20 @@ import { Renewal } from "./renewal.js";
 import { Subscriptions } from "./subscriptions.js";
 
 const LOST = Symbol("connection lost before the answer");
+const BOOK_EVENTS = new Set(["book_snapshot", "book_update", "book_response", "book_state"]);
 const BROADCASTS = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready"]);
 const REFUSALS = new Set(["unauthorized", "forbidden"]); // that ended the connection for good
 const RESUME_ANSWER_MS = 10_000; // time limit of each answer during the restoration
 const [ALERTS_PER_BURST, ALERT_PAUSE_MS] = [150, 25]; // the hub accepts a burst of 200, then 50 per second
 const RATE_LIMIT_PAUSE_MS = 500; // after a `too_many_requests`
+const BOOK_PAUSE_MS = 1000; // between two requests of the client for the same book
+const [MISSING_PAUSE_MS, MAX_MISSING_PAUSE_MS] = [1000, 30_000]; // before missing books are subscribed again
 const MAX_LOST_SENDS = 2; // a request that ended two connections may be the cause of their end
 
 /**
  * Methods of `listener` beside those of `Connection`:
  *   event(event, body)                          an event of the hub, unchanged
- *   step({ gap } | { event, body, replayed })   a step of `Subscriptions`
+ *   step({ gap } | { event, body, replayed } | { book })   a step of `Subscriptions`
  *   spaceEvent(event, body)                     an event of the namespace `/metrics`
  *   ready()                                     all is restored on a new connection
  *   problem(error)                              an error that no request or connection has
@@ -38,6 +41,7 @@ export class Session {
   #pendingSubscribes = []; // { payload, resumed } without an answer, in order
   #greeting = null;
   #lastError = null; // the last reason for a missing connection
+  #nextBookRequest = new Map(); // "PAIR|depth" -> time on the monotonic clock
   subscriptions = new Subscriptions();
   alerts = new OwnAlerts();
 
@@ -187,8 +191,10 @@ export class Session {
     else if (event === "credentials_expiring") this.#renewal.expiring(body);
     else if (event === "refreshed") this.subscriptions.left(body.removed);
     else if (event === "gap_notice") this.#passSteps(this.subscriptions.noticed(body));
+    else if (BOOK_EVENTS.has(event)) this.#passSteps(this.subscriptions.books.received(event, body));
     else if (BROADCASTS.has(event)) this.#passSteps(this.subscriptions.received(event, body));
     else if (event === "alert_triggered") this.#passSteps([{ event, body: this.alerts.fired(body), replayed: false }]);
+    for (const topic of this.subscriptions.books.takeBroken()) this.#requestBook(topic);
   }
 
   /** Errors of the whole session may come in this namespace, without one in the main namespace. */
@@ -212,6 +218,25 @@ export class Session {
       }
     } catch {
       // No answer in time: the connection is about to end, and the next one subscribes to them.
+    }
+  }
+
+  /** Request a broken book, unless that was done within the last second. */
+  #requestBook({ pair, depth }) {
+    const [key, now] = [`${pair}|${depth}`, performance.now()];
+    if (this.#state === "closed" || now < (this.#nextBookRequest.get(key) ?? 0)) return; // its next message asks again
+    this.#nextBookRequest.set(key, now + BOOK_PAUSE_MS);
+    this.#connection.emit("request_book", { instrument: pair, depth }, () => {});
+  }
+
+  /** Subscribe to the books that this hub does not have yet, until it has them. */
+  async #awaitBooks() {
+    const { books } = this.subscriptions;
+    const number = this.#number;
+    for (let wait = MISSING_PAUSE_MS; books.hasMissing; wait = Math.min(2 * wait, MAX_MISSING_PAUSE_MS)) {
+      await pause(wait);
+      if (number !== this.#number) return; // the next connection subscribes to all
+      for (const { payload } of books.missingAgain()) await this.#resend("subscribe", payload).catch(() => {});
     }
   }
 
@@ -251,13 +276,14 @@ export class Session {
     this.#connection.settled();
     this.#release(null);
     this.#listener.ready();
+    this.#awaitBooks();
   }
 
   /** Restore subscriptions and alerts. The subscribes are sent before any other request. */
   async #resume(greeting) {
     const number = this.#number;
     const answers = this.subscriptions.resumption(greeting.available_pairs).map((entry) => this.#resend("subscribe", entry.payload));
-    for (const answer of await Promise.all(answers)) if (answer !== LOST) accepted(answer);
+    for (const answer of await Promise.all(answers)) if (answer !== LOST && !this.#isWithoutHeartbeat(answer)) accepted(answer);
     for (const [index, [id, payload]] of this.alerts.toSetAgain().entries()) {
       if (index >= ALERTS_PER_BURST) await pause(ALERT_PAUSE_MS);
       const answer = await this.#setAgain(payload, number);
@@ -265,6 +291,14 @@ export class Session {
       if (isRefusal(answer.body)) this.alerts.drop(id);
       else this.alerts.set(payload, answer.body, id);
     }
+  }
+
+  /** Whether the credential may no longer receive heartbeats; the subscription to them ends. */
+  #isWithoutHeartbeat({ body }) {
+    const { books } = this.subscriptions;
+    if (!books.heartbeat || !body.details?.scope?.includes("observe")) return false;
+    books.heartbeat = false;
+    return true;
   }
 
   async #setAgain(payload, number) {

@@ -2,6 +2,7 @@
  * The subscriptions and the position of each topic. Pure: takes messages of the hub and returns
  * steps for the user, in order: `{ gap }` or `{ event, body, replayed }`.
  */
+import { Books } from "./books.js";
 import { NOTHING_YET, judge, judgeReturn, positionOf } from "./sequence.js";
 
 const PAIRS_PER_REQUEST = 500; // pairs or candles; the hub accepts 1,000
@@ -24,6 +25,7 @@ export class Subscriptions {
   #candles = new Map();
   /** "event topic" -> { instruments, position } */
   #alerts = new Map();
+  books = new Books();
   /** `{ rate }` if all instruments are subscribed, else null */
   #everything = null;
   #epoch = null;
@@ -48,7 +50,7 @@ export class Subscriptions {
     }
     const prices = [...groups].flatMap(([rate, pairs]) => chunks(pairs).map((some) => this.#resume(some, rate)));
     const candles = chunks([...this.#candles.values()].map(({ pair, interval }) => ({ pair, interval })));
-    return [...prices, ...candles.map((some) => ({ payload: { candles: some }, resumed: true }))];
+    return [...prices, ...candles.map((some) => ({ payload: { candles: some }, resumed: true })), ...this.books.resumption()];
   }
 
   #resume(pairs, rate) {
@@ -68,7 +70,8 @@ export class Subscriptions {
   }
 
   /** `subscription_confirmed`, the answer to `{ payload, resumed }`. */
-  confirmed({ payload, resumed }, body) {
+  confirmed(request, body) {
+    const { payload, resumed } = request;
     const held = new Set(body.pairs);
     const named = [payload.pairs ?? []].flat();
     const everything = named.includes("all");
@@ -78,7 +81,7 @@ export class Subscriptions {
       if (held.has(pair)) steps.push(...this.#joined(pair, payload, resumed, body));
       else this.#prices.delete(pair);
     }
-    return [...steps, ...this.#candlesJoined(payload.candles ?? [], resumed, body)];
+    return [...steps, ...this.#candlesJoined(payload.candles ?? [], resumed, body), ...this.books.confirmed(request, body)];
   }
 
   #joined(pair, payload, resumed, { snapshot, recovered, max_rate: rate }) {
@@ -158,12 +161,14 @@ export class Subscriptions {
   dropped(instruments) {
     const gone = new Set(instruments);
     for (const pair of gone) this.#prices.delete(pair);
+    this.books.dropped(gone);
     for (const [key, { pair }] of [...this.#candles]) if (gone.has(pair)) this.#candles.delete(key);
   }
 
   /** `refreshed`: the client has left these rooms, since the new credential has fewer rights. */
   left(rooms) {
     for (const room of rooms) {
+      this.books.left(room);
       const [, kind, name] = /^(price|candle)_(.+)$/.exec(room) ?? [];
       if (kind === "price") this.#prices.delete(name);
       if (kind === "candle") this.#candles.delete(name.replace(/_([^_]+)$/, "|$1"));
@@ -174,6 +179,7 @@ export class Subscriptions {
   unsubscribed(body) {
     const held = new Set(body.pairs);
     const candles = candlesHeld(body);
+    this.books.unsubscribed(body);
     if (body.removed.length) this.#everything = null;
     for (const pair of [...this.#prices.keys()]) if (!held.has(pair)) this.#prices.delete(pair);
     for (const key of [...this.#candles.keys()]) if (!candles.has(key)) this.#candles.delete(key);
@@ -213,6 +219,7 @@ export class Subscriptions {
   /** `gap_notice`: gaps for the messages that no jump of seq has reported. */
   noticed({ dropped, reason }) {
     return Object.entries(dropped).flatMap(([key, count]) => {
+      if (Books.isKey(key)) return []; // a snapshot has replaced the updates
       const [instrument, interval] = key.split("|");
       const track = interval ? this.#candles.get(key) : this.#prices.get(key);
       const missed = count - (track?.reported ?? 0);

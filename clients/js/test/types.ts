@@ -1,6 +1,6 @@
 // Compiled with `tsc --strict`: correct programs pass, wrong ones fail. Only `members` runs.
 import { FXDataPipelineClient, TickwireError } from "tickwire-client";
-import type { Candle, Gap, KeptAlert, LatencySummary, Position, PriceUpdate } from "tickwire-client";
+import type { Book, BookTopic, Candle, Gap, KeptAlert, LatencySummary, Position, PriceUpdate } from "tickwire-client";
 
 /** All members of the types, checked by the compiler; types.test.js compares them with the class. */
 export const members: Record<keyof FXDataPipelineClient, true> = {
@@ -8,6 +8,7 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   connected: true,
   prices: true,
   positions: true,
+  books: true,
   alertHistory: true,
   latency: true,
   connect: true,
@@ -16,6 +17,7 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   unsubscribe: true,
   getSubscriptions: true,
   requestPrice: true,
+  requestBook: true,
   requestAllPrices: true,
   getServerStats: true,
   ping: true,
@@ -39,6 +41,13 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   onPriceResponse: true,
   onAllPricesResponse: true,
   onCandleUpdate: true,
+  onBook: true,
+  onBookSnapshot: true,
+  onBookUpdate: true,
+  onBookResponse: true,
+  onBookState: true,
+  onHeartbeat: true,
+  onScenarioChanged: true,
   onVolatilityAlert: true,
   onCorrelationAlert: true,
   onAlertTriggered: true,
@@ -81,6 +90,14 @@ export async function use(): Promise<void> {
   });
   const snapshot: PriceUpdate | undefined = confirmed.snapshot["EUR_USD"];
   const candle: Candle | undefined = confirmed.candle_snapshot?.[0]?.candle;
+  const books = [{ pair: "BTCUSDT", depth: 20 }] satisfies BookTopic[];
+  const { book_snapshot } = await client.subscribe(null, { books, heartbeat: true, maxRate: 5 });
+  client.onBook(({ bids, verified, state }: Book) => console.log(bids[0]?.[0].length, verified, state === "live"));
+  client.onBookState(({ previous, expected_id }) => console.log(previous, expected_id));
+  client.onHeartbeat((beat) => console.log(beat.queue_peak + 1, beat.books["BTCUSDT"], client.books.get("BTCUSDT|20")?.seq));
+  client.onScenarioChanged(({ current_scenario }) => console.log(current_scenario.length));
+  console.log(book_snapshot?.[0]?.complete.from, (await client.requestBook("BTCUSDT", 5, { timeout: 100 })).checksum + 1);
+  await client.unsubscribe(null, { books: "all", heartbeat: true });
   const reported = await client.report([
     { kind: "heartbeat", strategy: "trend", equity: "10000" },
     { kind: "fill", strategy: "trend", fill_id: "f-1", order_id: "o-1", symbol: "EUR_USD", side: "buy", quantity: "1", price: "1.1" },
@@ -111,6 +128,10 @@ export async function misuse(client: FXDataPipelineClient): Promise<void> {
   new FXDataPipelineClient("http://127.0.0.1:5001", { auth: async () => 7 });
   // @ts-expect-error unknown interval
   await client.subscribe(null, { candles: [{ pair: "EUR_USD", interval: "2m" }] });
+  // @ts-expect-error unknown depth
+  await client.subscribe(null, { books: [{ pair: "BTCUSDT", depth: 7 }] });
+  // @ts-expect-error a quantity is text
+  client.onBookUpdate(({ bids }) => bids[0][1] * 2);
   // @ts-expect-error the option is maxRate
   await client.subscribe("all", { max_rate: 5 });
   // @ts-expect-error an amount is text

@@ -1,4 +1,6 @@
-"""Python client of Tickwire: live prices, candles, alerts, the stored history, reports and metrics.
+"""Python client of Tickwire.
+
+It has live prices, candles, order books, alerts, the stored history, reports and metrics.
 
 After a reconnection, each missed message arrives once and in order, or a `Gap` reports it.
 
@@ -8,6 +10,7 @@ with Client() as client:
 """
 
 from tickwire_client.aio import AsyncClient, AsyncStream
+from tickwire_client.book_messages import Book, BookLevel, BookState, BookWindow, ScenarioChanged, ServerHeartbeat
 from tickwire_client.client import DEFAULT_URL, Client
 from tickwire_client.credentials import Auth
 from tickwire_client.errors import Closed, ConnectionFailed, Refused, RequestTimeout, TickwireError, Unauthorized
@@ -43,6 +46,10 @@ __all__ = [
     "AsyncClient",
     "AsyncStream",
     "Auth",
+    "Book",
+    "BookLevel",
+    "BookState",
+    "BookWindow",
     "CandleUpdate",
     "Client",
     "Closed",
@@ -69,6 +76,8 @@ __all__ = [
     "Report",
     "ReportResult",
     "RequestTimeout",
+    "ScenarioChanged",
+    "ServerHeartbeat",
     "Signal",
     "Stream",
     "Tick",

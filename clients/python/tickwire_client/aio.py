@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from tickwire_client.aio_history import AsyncHistory
+from tickwire_client.book_chain import BookTopic
+from tickwire_client.book_messages import Book, BookState
 from tickwire_client.client import DEFAULT_URL, Client, Since
 from tickwire_client.credentials import Credential
 from tickwire_client.handlers import Handler, Handlers
@@ -184,6 +186,14 @@ class AsyncClient(AsyncHistory, Handlers):
         """See `Client.candle_updates`."""
         return AsyncStream(lambda: self._run(self._client.candle_updates, *candles, gaps=gaps))
 
+    @overload
+    def book_updates(self, *books: BookTopic, max_rate: float | None = ..., states: Literal[True]) -> AsyncStream[Book | BookState]: ...
+    @overload
+    def book_updates(self, *books: BookTopic, max_rate: float | None = ..., states: Literal[False] = ...) -> AsyncStream[Book]: ...
+    def book_updates(self, *books: BookTopic, max_rate: float | None = None, states: bool = False) -> AsyncStream[Any]:
+        """See `Client.book_updates`."""
+        return AsyncStream(lambda: self._run(self._client.book_updates, *books, max_rate=max_rate, states=states))
+
     def alert_updates(self) -> AsyncStream[AlertItem]:
         """See `Client.alert_updates`."""
         stream = self._client.alert_updates()
@@ -214,14 +224,29 @@ class AsyncClient(AsyncHistory, Handlers):
     # requests
 
     async def subscribe(
-        self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] = (), max_rate: float | None = None, since: Since = None
+        self,
+        pairs: Sequence[str] | str = (),
+        *,
+        candles: Sequence[CandleSeries] = (),
+        books: Sequence[BookTopic] = (),
+        heartbeat: bool = False,
+        max_rate: float | None = None,
+        since: Since = None,
     ) -> Body:
         """See `Client.subscribe`."""
-        return await self._run(self._client.subscribe, pairs, candles=candles, max_rate=max_rate, since=since)
+        options: dict[str, Any] = {"candles": candles, "books": books, "heartbeat": heartbeat, "max_rate": max_rate, "since": since}
+        return await self._run(self._client.subscribe, pairs, **options)
 
-    async def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
+    async def unsubscribe(
+        self,
+        pairs: Sequence[str] | str = (),
+        *,
+        candles: Sequence[CandleSeries] | str = (),
+        books: Sequence[BookTopic] | str = (),
+        heartbeat: bool = False,
+    ) -> Body:
         """See `Client.unsubscribe`."""
-        return await self._run(self._client.unsubscribe, pairs, candles=candles)
+        return await self._run(self._client.unsubscribe, pairs, candles=candles, books=books, heartbeat=heartbeat)
 
     async def get_subscriptions(self) -> Body:
         """See `Client.get_subscriptions`."""
@@ -230,6 +255,10 @@ class AsyncClient(AsyncHistory, Handlers):
     async def request_price(self, instrument: str) -> Tick:
         """See `Client.request_price`."""
         return await self._run(self._client.request_price, instrument)
+
+    async def request_book(self, instrument: str, depth: int = 20) -> Book:
+        """See `Client.request_book`."""
+        return await self._run(self._client.request_book, instrument, depth)
 
     async def request_all_prices(self) -> dict[str, Quote]:
         """See `Client.request_all_prices`."""

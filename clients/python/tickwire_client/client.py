@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any, Literal, overload
 
 from tickwire_client import parse
+from tickwire_client.book_chain import BookTopic
+from tickwire_client.book_messages import Book, BookState
 from tickwire_client.checks import check
 from tickwire_client.credentials import Auth, Credentials
 from tickwire_client.errors import Refused, TickwireError
@@ -28,6 +30,7 @@ from tickwire_client.messages import (
     VolatilityAlert,
 )
 from tickwire_client.observing import Observing
+from tickwire_client.order_books import OrderBooks
 from tickwire_client.publishing import Publishing
 from tickwire_client.reports import OpenPosition
 from tickwire_client.rest import Moment, Rest, check_url, default_rest_url, resolve_time
@@ -40,7 +43,7 @@ DEFAULT_URL = "http://127.0.0.1:5001"
 _ALERTS = (AlertTriggered, VolatilityAlert, CorrelationAlert, DataReady)
 
 
-class Client(Observing, History, Publishing):
+class Client(Observing, OrderBooks, History, Publishing):
     """A connection to the hub that reconnects until it is closed, and the history over REST.
 
     Use it in a `with` block. Any thread may call its methods.
@@ -128,6 +131,33 @@ class Client(Observing, History, Publishing):
         self._subscribe_all_or_none(candles=candles)
         return stream
 
+    @overload
+    def book_updates(self, *books: BookTopic, max_rate: float | None = ..., states: Literal[True]) -> Stream[Book | BookState]: ...
+    @overload
+    def book_updates(self, *books: BookTopic, max_rate: float | None = ..., states: Literal[False] = ...) -> Stream[Book]: ...
+    def book_updates(self, *books: BookTopic, max_rate: float | None = None, states: bool = False) -> Stream[Any]:
+        """Subscribe to order books, each `(instrument, depth)`, and iterate over them.
+
+        The iterator yields the complete book after each message, the present one first, and with
+        `states` each `BookState`. It continues after reconnections. Raises `Refused` with the code
+        `no_book` if no book of the instrument is kept.
+        """
+        if not books:
+            raise ValueError("no books given")
+        wanted, instruments = frozenset(books), frozenset(instrument for instrument, _ in books)
+
+        def accepts(item: Item) -> bool:
+            if isinstance(item, Book):
+                return (item.instrument, item.depth) in wanted
+            return states and isinstance(item, BookState) and item.instrument in instruments
+
+        with self._lock:
+            stream: Stream[Any] = self._attach(accepts)
+            for book in self._session.books.latest(books):
+                stream.put(book)
+        self._subscribe_all_or_none(books=books, max_rate=max_rate)
+        return stream
+
     def alert_updates(self) -> Stream[AlertItem]:
         """Iterate over own alerts, the alerts of subscribed instruments, and `DataReady`."""
         return self._attach(lambda item: isinstance(item, _ALERTS))
@@ -168,16 +198,20 @@ class Client(Observing, History, Publishing):
         pairs: Sequence[str] | str = (),
         *,
         candles: Sequence[CandleSeries] = (),
+        books: Sequence[BookTopic] = (),
+        heartbeat: bool = False,
         max_rate: float | None = None,
         since: Since = None,
     ) -> Body:
         """Subscribe until `unsubscribe()`, over reconnections; return `subscription_confirmed`.
 
-        Its `rejected` lists the first 20 instruments and candles that do not exist.
+        `books` are `(instrument, depth)` with a depth of 5, 10, 20 or 50. `heartbeat` subscribes to
+        `on_heartbeat` and `on_scenario_changed`. `rejected` of the answer lists the first 20
+        instruments, candles and books that do not exist.
         """
-        check("subscribe", {"pairs": pairs, "candles": list(candles), "max_rate": max_rate})
+        check("subscribe", {"pairs": pairs, "candles": list(candles), "books": list(books), "max_rate": max_rate})
         with self._lock:
-            payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
+            payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {}, books, heartbeat=heartbeat)
         try:
             answer = self._request("subscribe", payload)
         except TickwireError:
@@ -188,10 +222,20 @@ class Client(Observing, History, Publishing):
             self._session.answered(payload, answer)
         return answer
 
-    def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
-        """Unsubscribe from instruments, candles or `"all"`; return `unsubscription_confirmed`."""
+    def unsubscribe(
+        self,
+        pairs: Sequence[str] | str = (),
+        *,
+        candles: Sequence[CandleSeries] | str = (),
+        books: Sequence[BookTopic] | str = (),
+        heartbeat: bool = False,
+    ) -> Body:
+        """Unsubscribe from instruments, candles, books (each may be `"all"`) and heartbeats.
+
+        Return `unsubscription_confirmed`.
+        """
         with self._lock:
-            payload = self._session.unwant(_names(pairs), candles)
+            payload = self._session.unwant(_names(pairs), candles, books, heartbeat=heartbeat)
         return self._request("unsubscribe", payload)
 
     def get_subscriptions(self) -> Body:

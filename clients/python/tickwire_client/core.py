@@ -154,6 +154,9 @@ class Core(Handlers):
         with self._lock:
             self._deliver([Problem(error.code or "", str(error), error.details)])
 
+    def _handled(self, event: str) -> None:
+        """The session has taken an event."""
+
     def _space_joined(self) -> None:
         """The namespace `/metrics` is joined, for the first time or again."""
 
@@ -197,6 +200,7 @@ class _Listener:
             again = client._session.all_again() if event == "instruments_changed" else None
         if again is not None:
             client._link.request(*again, _log_refusal)
+        client._handled(event)
         if event == "credentials_expiring":
             client._renewal.expiring(body)
         elif event == "error" and body.get("event") == "disconnect":

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tickwire_client.book_messages import Book, BookState, ScenarioChanged, ServerHeartbeat
 from tickwire_client.messages import (
     AlertTriggered,
     CandleUpdate,
@@ -31,6 +32,10 @@ Handler = Callable[[Any], object]
 PriceT = TypeVar("PriceT", bound=Callable[[Tick], object])
 GapT = TypeVar("GapT", bound=Callable[[Gap], object])
 CandleT = TypeVar("CandleT", bound=Callable[[CandleUpdate], object])
+BookT = TypeVar("BookT", bound=Callable[[Book], object])
+BookStateT = TypeVar("BookStateT", bound=Callable[[BookState], object])
+HeartbeatT = TypeVar("HeartbeatT", bound=Callable[[ServerHeartbeat], object])
+ScenarioT = TypeVar("ScenarioT", bound=Callable[[ScenarioChanged], object])
 AlertT = TypeVar("AlertT", bound=Callable[[AlertTriggered], object])
 VolatilityT = TypeVar("VolatilityT", bound=Callable[[VolatilityAlert], object])
 CorrelationT = TypeVar("CorrelationT", bound=Callable[[CorrelationAlert], object])
@@ -68,6 +73,26 @@ class Handlers:
     def on_candle(self, handler: CandleT) -> CandleT:
         """Called when a subscribed candle changes."""
         self._add(CandleUpdate, handler)
+        return handler
+
+    def on_book(self, handler: BookT) -> BookT:
+        """Called with a subscribed book after each of its messages."""
+        self._add(Book, handler)
+        return handler
+
+    def on_book_state(self, handler: BookStateT) -> BookStateT:
+        """Called when the state of a subscribed book changes."""
+        self._add(BookState, handler)
+        return handler
+
+    def on_heartbeat(self, handler: HeartbeatT) -> HeartbeatT:
+        """Called with each heartbeat, after `subscribe(heartbeat=True)`."""
+        self._add(ServerHeartbeat, handler)
+        return handler
+
+    def on_scenario_changed(self, handler: ScenarioT) -> ScenarioT:
+        """Called when another scenario begins, after `subscribe(heartbeat=True)`."""
+        self._add(ScenarioChanged, handler)
         return handler
 
     def on_alert(self, handler: AlertT) -> AlertT:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from tickwire_client.book_messages import Book, BookState, ScenarioChanged, ServerHeartbeat
+
 Body = dict[str, Any]
 
 
@@ -274,7 +276,8 @@ class MetricsSnapshot:
 
 AlertItem = AlertTriggered | VolatilityAlert | CorrelationAlert | DataReady
 ConnectionItem = Connected | Disconnected | CredentialsExpiring | Refreshed | Problem
-Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | ConnectionItem | MetricsSnapshot
+BookItem = Book | BookState | ServerHeartbeat | ScenarioChanged
+Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | ConnectionItem | MetricsSnapshot | BookItem
 
 
 def parse_time(text: str) -> datetime:

@@ -5,8 +5,10 @@ A body that violates the protocol raises `KeyError`, `TypeError`, `ValueError` o
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 
+from tickwire_client.book_messages import BookState, ScenarioChanged, ServerHeartbeat
 from tickwire_client.messages import (
     Alert,
     AlertTriggered,
@@ -119,6 +121,26 @@ def data_ready(body: Body) -> DataReady:
 def instruments_changed(body: Body) -> InstrumentsChanged:
     """From an `instruments_changed`."""
     return InstrumentsChanged(tuple(body["added"]), tuple(body["removed"]), body["count"], optional_time(body.get("timestamp")))
+
+
+def book_state(body: Body) -> BookState:
+    """From a `book_state`."""
+    ids = body["update_id"], body["expected_id"], body["received_id"]
+    change = body["instrument"], body["state"], body["previous"], body["reason"]
+    return BookState(*change, *ids, parse_time(body["timestamp"]), body["seq"], body["epoch"])
+
+
+def heartbeat(body: Body) -> ServerHeartbeat:
+    """From a `heartbeat`."""
+    times = {"last_heartbeat": parse_time(body["last_heartbeat"]), "timestamp": parse_time(body["timestamp"])}
+    values: Body = {field.name: body[field.name] for field in fields(ServerHeartbeat)}
+    return ServerHeartbeat(**{**values, **times})
+
+
+def scenario_changed(body: Body) -> ScenarioChanged:
+    """From a `scenario_changed`."""
+    change = body["previous_scenario"], body["current_scenario"], body["run_id"]
+    return ScenarioChanged(*change, parse_time(body["timestamp"]), body["seq"], body["epoch"])
 
 
 def connected(body: Body, *, again: bool) -> Connected:

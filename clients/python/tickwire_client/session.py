@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from tickwire_client import parse
+from tickwire_client.book_chain import BookTopic
+from tickwire_client.books import Books
 from tickwire_client.messages import Body, CandleUpdate, Disconnected, Gap, Item, Position, Tick
 from tickwire_client.own_alerts import OwnAlerts
 from tickwire_client.positions import Key, Positions
@@ -30,6 +32,7 @@ class Session:
     def __init__(self) -> None:
         self.positions = Positions()
         self.alerts = OwnAlerts()
+        self.books = Books()
         self.latest: dict[str, Tick] = {}  # last price of each subscribed instrument
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
         self._all: tuple[float | None] | None = None  # (max_rate,) if all instruments are subscribed
@@ -57,10 +60,17 @@ class Session:
             requests += [("subscribe", self._payload(part, [], rate)) for part in _parts(pairs)]
         candles = [key for key in self._candles if key not in waiting]
         requests += [("subscribe", self._payload([], part, None)) for part in _parts(candles)]
-        return requests
+        return requests + [("subscribe", payload) for payload in self.books.opening()]
 
     def want(
-        self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries], max_rate: float | None, since: Mapping[str, Position]
+        self,
+        pairs: Sequence[str] | str,
+        candles: Sequence[CandleSeries],
+        max_rate: float | None,
+        since: Mapping[str, Position],
+        books: Sequence[BookTopic] = (),
+        *,
+        heartbeat: bool = False,
     ) -> tuple[Body, Callable[[], None]]:
         """Add subscriptions. Return the request, and a function that removes them on a refusal.
 
@@ -81,14 +91,18 @@ class Session:
         for name in names:
             self.positions.follow(name, rated=max_rate is not None, since=since.get(name) if (name, None) in new else None)
         self._candles |= dict.fromkeys(candles)
+        withdraw_books = self.books.want(books, max_rate, heartbeat=heartbeat)
 
         def withdraw() -> None:
+            withdraw_books()
             self._all = was_all
             self._unconfirmed.discard(_ALL_KEY)
             for key in new:
                 self._forget(key)
 
-        return self._payload(pairs, candles, max_rate), withdraw
+        payload = self._payload(pairs, candles, max_rate)
+        payload |= self.books.payload(books, max_rate) if books else {}
+        return (payload | {"heartbeat": True} if heartbeat else payload), withdraw
 
     def answered(self, asked: Body, answer: Body) -> None:
         """Remove the subscriptions of a request that its answer does not hold: it rejected them."""
@@ -100,8 +114,16 @@ class Session:
         for each in asked.get("candles", ()):
             if (key := (each["pair"], each["interval"])) not in held:
                 self._forget(key)
+        self.books.answered(asked, answer)
 
-    def unwant(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries] | str) -> Body:
+    def unwant(
+        self,
+        pairs: Sequence[str] | str,
+        candles: Sequence[CandleSeries] | str,
+        books: Sequence[BookTopic] | str = (),
+        *,
+        heartbeat: bool = False,
+    ) -> Body:
         """Remove subscriptions and return the request."""
         if self._all is not None and pairs:
             self._pairs |= dict.fromkeys(self._available, self._all[0])
@@ -112,7 +134,7 @@ class Session:
         payload: Body = {"pairs": pairs} if pairs else {}
         if candles:
             payload["candles"] = candles if isinstance(candles, str) else [_series_body(each) for each in candles]
-        return payload
+        return payload | self.books.unwant(books, heartbeat=heartbeat)
 
     def _forget(self, key: Key) -> None:
         self.positions.forget(key)
@@ -169,6 +191,7 @@ class Session:
     def lost(self, reason: str, *, reconnecting: bool = True) -> list[Item]:
         """The connection has ended."""
         self.positions.lost()
+        self.books.lost()
         return [Disconnected(reason, reconnecting)]
 
     def _price_update(self, body: Body) -> list[Item]:
@@ -191,7 +214,7 @@ class Session:
                 snapshot, last = parse.tick(at, snapshot=True) if at else None, self.latest.get(pair)
                 joined = self.positions.joined(pair, snapshot, body["recovered"].get(pair))
                 items += self._given(_bounded(item, last, snapshot) for item in joined)
-        return items + self._candle_snapshot(body.get("candle_snapshot", ()))
+        return items + self._candle_snapshot(body.get("candle_snapshot", ())) + self.books.confirmed(body)
 
     def _note_held(self, body: Body) -> None:
         self._unconfirmed.difference_update((pair, None) for pair in body["pairs"])
@@ -201,7 +224,7 @@ class Session:
 
     def _reject(self, item: Body) -> None:
         pair, interval = item.get("pair"), item.get("interval")
-        if isinstance(pair, str) and (interval is None or isinstance(interval, str)):
+        if isinstance(pair, str) and "depth" not in item and (interval is None or isinstance(interval, str)):
             self._forget((pair, interval))
 
     def _candle_snapshot(self, bodies: Iterable[Body]) -> list[Item]:
@@ -221,6 +244,7 @@ class Session:
         self._available = tuple(name for name in self._available if name not in change.removed)
         for name in change.removed:
             self._forget((name, None))
+        self.books.forget_instruments(change.removed)
         for key in [key for key in self._candles if key[0] in change.removed]:
             self._forget(key)
         if self._all is not None:
@@ -230,7 +254,8 @@ class Session:
 
     def _refreshed(self, body: Body) -> list[Item]:
         refreshed = parse.refreshed(body)
-        for room in refreshed.removed:  # price_EUR_USD, candle_EUR_USD_1m
+        for room in refreshed.removed:  # price_EUR_USD, candle_EUR_USD_1m, book_EUR_USD_20, heartbeat
+            self.books.left(room)
             kind, _, name = room.partition("_")
             instrument, _, interval = name.rpartition("_")
             self._forget((name, None) if kind == "price" else (instrument, interval))
@@ -270,6 +295,12 @@ _RECEIVERS: dict[str, Callable[[Session, Any], list[Item]]] = {
     "subscription_confirmed": Session._confirmed,
     "price_update": Session._price_update,
     "candle_update": Session._candle_update,
+    "book_snapshot": lambda session, body: session.books.snapshot(body),
+    "book_response": lambda session, body: session.books.snapshot(body),
+    "book_update": lambda session, body: session.books.update(body),
+    "book_state": lambda session, body: session.books.state(body),
+    "heartbeat": lambda _, body: [parse.heartbeat(body)],
+    "scenario_changed": lambda _, body: [parse.scenario_changed(body)],
     "gap_notice": Session._gap_notice,
     "instruments_changed": Session._instruments_changed,
     "alert_triggered": Session._alert_triggered,

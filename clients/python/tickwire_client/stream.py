@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
+from tickwire_client.book_messages import Book, ServerHeartbeat
 from tickwire_client.errors import ConnectionFailed
 from tickwire_client.messages import CandleUpdate, Gap, Item, Tick
 
@@ -20,7 +21,8 @@ log = logging.getLogger("tickwire_client")
 
 ItemT = TypeVar("ItemT", bound=Item)
 ItemFilter = Callable[[Item], bool]
-_DROPPABLE = (Tick, CandleUpdate, Gap)  # alerts are never dropped
+_REPLACED = (Book, ServerHeartbeat)  # the next one contains it, so a drop is no gap
+_DROPPABLE = (Tick, CandleUpdate, Gap, *_REPLACED)  # alerts are never dropped
 
 
 class Stream(Generic[ItemT], Iterator[ItemT]):
@@ -29,7 +31,7 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
     It raises `ConnectionFailed` after the last item, if the hub has refused the client for good.
 
     Up to `limit` items wait. If the program lags further behind, the oldest prices and candles are
-    dropped, and a `Gap` (`slow_reader`) replaces them.
+    dropped, and a `Gap` (`slow_reader`) replaces them. Dropped books and heartbeats need no gap.
     """
 
     def __init__(self, accepts: ItemFilter, limit: int, on_gap: Callable[[Gap], None] | None = None) -> None:
@@ -63,11 +65,14 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
         index = next((index for index, item in enumerate(self._items) if isinstance(item, _DROPPABLE)), None)
         if index is None:
             return
-        item = cast(Tick | CandleUpdate | Gap, self._items[index])
+        item = self._items[index]
         del self._items[index]
         if not self._lags:
             self._lags = True
             log.warning("the program is %d messages behind: dropping the oldest", self._limit)
+        if isinstance(item, _REPLACED):
+            return
+        item = cast(Tick | CandleUpdate | Gap, item)
         key = item.instrument, None if isinstance(item, Tick) else item.interval
         before, more = self._dropped.get(key, 0), item.missed if isinstance(item, Gap) else 1
         self._dropped[key] = None if before is None or more is None else before + more

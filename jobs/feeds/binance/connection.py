@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable
-
-import websockets
-from websockets.sync.client import ClientConnection, connect
+from typing import TYPE_CHECKING
 
 from config.pacing import STOP_POLL_SECONDS, StopSignal
 from jobs.feeds.base import Silent, SourceError, as_source_error
-from jobs.feeds.binance.bulk_websocket import BulkConnection
 from jobs.feeds.binance.messages import is_shutdown_notice
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 # Plus the messages that the last read brings beyond it. More would not fit into the processor's
 # cache.
@@ -55,6 +55,12 @@ class CombinedStreams:
         `connected` is called before the first message. Raises `SourceError` when the connection
         ends.
         """
+        # Processes without such a source start without websockets.
+        from websockets import WebSocketException
+        from websockets.sync.client import connect
+
+        from jobs.feeds.binance.bulk_websocket import BulkConnection
+
         try:
             with connect(
                 f"{self._url}?streams={'/'.join(streams)}",
@@ -69,7 +75,7 @@ class CombinedStreams:
             ) as connection:
                 connected()
                 yield from self._received(connection, end)
-        except (OSError, websockets.WebSocketException, Silent) as error:
+        except (OSError, WebSocketException, Silent) as error:
             raise as_source_error(error) from error
 
     def _received(self, connection: ClientConnection, end: StopSignal) -> Generator[list[bytes], None, None]:

@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
-
-import httpx
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from config.pacing import STOP_POLL_SECONDS, StopSignal, Throttle
 from jobs.feeds.base import SourceError, as_source_error
 from jobs.feeds.binance.request_limits import RequestLimits
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class Snapshots:
         timeout: float = ANSWER_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        import httpx  # the process of the books starts without it if all of its books are of a scenario
+
         self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout, connect=timeout / 2))
         self._path = path
         self._limit = limit
@@ -104,6 +108,8 @@ class Snapshots:
             return None if found is None else self._waiting.pop(found.instrument)
 
     def _send(self, request: Request) -> None:
+        import httpx
+
         now = self._monotonic()
         with self._lock:
             refusal = self._limits.take(now, is_refresh=request.is_refresh)
@@ -136,7 +142,7 @@ class Snapshots:
             with self._lock:
                 wait = self._limits.note_answer(answer.status_code, answer.headers, self._monotonic())
             text = self._body(answer, deadline)
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != HTTPStatus.OK:
             raise SourceError(f"HTTP {answer.status_code}", fatal=False, retry_after=wait, server_text=text.decode(errors="replace"))
         return text
 
