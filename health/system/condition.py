@@ -10,8 +10,8 @@ from health.system.state import SystemState
 from health.verdict import DEGRADED, HEALTHY, UNHEALTHY
 from health.watch import BUS, DATABASE
 
-ROLES = ("hub", "rest", "jobs", "observer")
-ACTING = ("jobs", "observer")  # of which one process must act
+ROLES = ("hub", "rest", "jobs", "books", "observer")
+ACTING = ("jobs", "books", "observer")  # of which one process must act
 # Percent above which a part of the machine is degraded, and above which it is unhealthy.
 BUSY, EXHAUSTED = 80.0, 90.0
 DISK_BUSY, DISK_EXHAUSTED = 90.0, 95.0

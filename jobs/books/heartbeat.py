@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,11 @@ class Figures:
     def load(self) -> Load:
         """The figures that decide on the status."""
         return Load(self.queue_size, self.queue_max, self.lag, self.books or {})
+
+    @property
+    def highest_load(self) -> Load:
+        """The load with the largest queue: a short peak between two heartbeats counts too."""
+        return replace(self.load, queue_size=max(self.queue_size, self.peak))
 
 
 class HeartbeatLoop:
@@ -81,7 +86,7 @@ class HeartbeatLoop:
         """Publish one heartbeat."""
         figures, now = self._figures(), self._clock()
         self.last = figures
-        status = status_of(figures.load)
+        status = status_of(figures.highest_load)
         self._log_status(status, figures)
         try:
             self._read_processes(now)
@@ -129,14 +134,15 @@ class HeartbeatLoop:
     def _log_status(self, status: Status, figures: Figures) -> None:
         worse = status != "healthy" and (self._status == "healthy" or status == "unhealthy")
         if status != self._status and worse:
-            fields = {"code": ",".join(reasons_of(figures.load)), "severity": "critical" if status == "unhealthy" else "warning"}
+            fields = {"code": ",".join(reasons_of(figures.highest_load)), "severity": "critical" if status == "unhealthy" else "warning"}
             log.warning("alert", extra={**fields, "status": status, **_measured(figures)})
         self._status = status
 
     def _log_beat(self, status: Status, figures: Figures) -> None:
         self._largest = max(self._largest, figures.peak, figures.queue_size)
         log.debug("heartbeat", extra={"status": status, **_measured(figures)})
-        if self._monotonic() - self._logged_at >= LOG_SECONDS:
+        # A heartbeat may come a little early; without the half, the next one would have the line.
+        if self._monotonic() - self._logged_at >= LOG_SECONDS - self._interval / 2:
             self._logged_at = self._monotonic()
             log.info("heartbeat", extra={"status": status, **_measured(figures), "queue_size": self._largest})
             self._largest = 0

@@ -105,8 +105,7 @@ class Worker:
 
     def close(self) -> None:
         """An orderly end: clients learn at once that the books are no longer fed."""
-        for book in list(self.parts.keeper.books.values()):
-            self.parts.keeper.disconnected(book)
+        self.parts.keeper.close()
         self._write_rows(float("inf"))
         self.parts.scenario.close()
 

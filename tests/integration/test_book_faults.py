@@ -59,10 +59,10 @@ def own_states(client: PythonClient) -> list[dict[str, Any]]:
     return [body for body in client.bodies("book_state") if body["seq"] is None]
 
 
-def check(received: Sequence[tuple[str, Any]]) -> None:
+def check(received: Sequence[tuple[str, Any]], name: str = NAME) -> None:
     """No update comes between the end of `live` and the next snapshot, and every checksum holds."""
     for depth in (5, 50):
-        mirror_of(received, NAME, depth)
+        mirror_of(received, name, depth)
         waits = False
         for event, body in list(received):
             if event == "book_state":

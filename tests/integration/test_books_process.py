@@ -177,7 +177,7 @@ def test_second_process_takes_over_and_continues_with_the_wanted_scenario(system
         system.process.kill(signal.SIGKILL)
         system.process = second
         system.await_client(lambda client: ("syncing", "live", "start") in client.states, 10, "the book of the second process")
-        assert system.client.states[0] == (None, "syncing", "start")
+        assert system.client.states[:2] == [("live", "stale", "disconnected"), (None, "syncing", "start")]
         [change] = system.client.changes[changes:]
         assert (change["previous_scenario"], change["current_scenario"]) == ("gradual-spike", "gradual-spike")
         assert change["run_id"] != run_id
@@ -188,5 +188,8 @@ def test_second_process_takes_over_and_continues_with_the_wanted_scenario(system
         assert second.ask_to_stop() == 0
         system.await_client(lambda client: ("live", "stale", "disconnected") in client.states, 10, "the state at the end")
         assert system.outcome(change["run_id"]) == "switched"
+        lines = [orjson.loads(line) for line in second.output().splitlines() if line.startswith("{")]
+        # The operator who stops the process needs no alert.
+        assert [each for each in lines if each["message"] == "alert" and each["code"] == "disconnected"] == []
         reports = [each.report for each in read_processes(system.bus, utc_now()).expected()]
         assert second.pid not in {each.body["pid"] for each in reports if each is not None}  # it has left the registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -19,6 +20,7 @@ from db.scenarios.recording import Recording
 from db.timestamps import utc_now
 from tests.conftest import Servers, new_database
 from tests.support.book_follower import subscribe
+from tests.support.even_recordings import even_recording
 from tests.support.processes import ROOT
 from tests.support.virtual_books import VirtualBooks
 
@@ -155,6 +157,22 @@ def test_fault_has_its_states_and_no_book_is_wrong(books: VirtualBooks, kind: st
     assert record.gaps == sum(state == "gap" for state, _ in expected)
 
 
+def test_each_diff_and_each_departure_from_live_is_logged(books: VirtualBooks, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "jobs.books")
+    begin(books, 5, faults=[{"kind": "drop", "at": 3}])
+    books.worker.close()
+    lines = [vars(record) for record in caplog.records]
+    updates = [each for each in lines if each["message"] == "orderbook_update"]
+    assert len(updates) == books.worker.figures().processed
+    assert {each["levelname"] for each in updates} == {"DEBUG"}
+    [alert] = [each for each in lines if each["message"] == "alert"]  # none for the books that stop in order
+    assert (alert["levelname"], alert["code"], alert["symbol"], alert["state"]) == ("WARNING", "missing_update", "BTCUSDT", "gap")
+    assert all(each["processing_ms"] >= 0 and each["queue_size"] >= 0 for each in [alert, *updates])
+    assert books.client.states[-1] != ("live", "stale", "disconnected")
+    books.read()
+    assert books.client.states[-1] == ("live", "stale", "disconnected")
+
+
 def test_late_and_refused_snapshots_are_requested_again(books: VirtualBooks) -> None:
     faults = [
         {"kind": "snapshot_late", "at": 0, "seconds": 30, "count": 1},
@@ -174,6 +192,15 @@ def test_switch_makes_the_book_anew_and_forgets_its_ids(books: VirtualBooks) -> 
     assert books.client.states[2:] == [("live", "resyncing", "scenario"), SCENARIO]
     assert [change["run_id"] for change in books.client.changes] == [first, second]
     assert books.client.problems == []
+
+
+def test_snapshot_directly_before_the_first_diff_replaces_the_book_at_a_restart(books: VirtualBooks) -> None:
+    run_id = str(uuid.uuid4())
+    books.begin(run_id, [even_recording(2)], processing_delay_ms=0)
+    books.play(7)
+    books.scenario.close()
+    assert books.client.states[2:] == [("live", "resyncing", "scenario"), SCENARIO] * 3
+    assert (books.client.problems, books.record(run_id).wrong_books) == ([], 0)
 
 
 def test_recording_that_begins_again_replaces_the_book(books: VirtualBooks) -> None:

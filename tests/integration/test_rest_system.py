@@ -67,7 +67,7 @@ def acknowledge(client: FlaskClient, alert_id: str, status: int, body: dict[str,
 def test_condition_of_the_system_has_the_open_alerts(client: FlaskClient) -> None:
     body = client.get("/api/system/health").get_json()
     assert {each["alert_id"] for each in body["alerts"]} == {FIRING.alert_id, PAIR.alert_id, ODD}
-    assert set(body["components"]) >= {"cpu", "memory", "disk", "hub", "rest", "jobs", "observer", "postgres", "redis"}
+    assert set(body["components"]) >= {"cpu", "memory", "disk", "hub", "rest", "jobs", "books", "observer", "postgres", "redis"}
     assert set(body["resources"]) == {"cpu", "memory", "disk"}
     assert set(body["connections"]) == {"market_data", "execution", "database"}
 

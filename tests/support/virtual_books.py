@@ -12,6 +12,7 @@ from db.bus import Bus, Subscription
 from db.postgres import Store
 from db.scenario_runs import find_run
 from db.scenarios.checks import parse_scenario
+from db.scenarios.model import Scenario
 from db.scenarios.recording import Recording
 from db.scenarios.run_record import RunRecord
 from db.scenarios.status import status_of
@@ -27,29 +28,38 @@ from jobs.books.worker import Parts, Worker
 from tests.support.book_follower import Follower
 
 ORIGIN = 1_000.0
-STEP = 0.05
+STEP, SHORTEST = 0.05, 0.0001
 
 
 @dataclass
 class VirtualBooks:
-    """A worker whose clock moves in steps, and a client on the bus."""
+    """A worker whose clock moves in steps, and a client on the bus.
+
+    `subscription` None: nobody reads. `spends`: slow statements and publishes move the clock, as in
+    the process; then a step ends at the next event.
+    """
 
     bus: Bus
     store: Store
-    subscription: Subscription
+    subscription: Subscription | None
+    spends: bool = False
     now: float = ORIGIN
     waited: list[float] = field(default_factory=list)  # delays of slow statements and publishes
     client: Follower = field(default_factory=Follower)
     statuses: list[tuple[float, str]] = field(default_factory=list)  # changes, in seconds since the start
     queue: list[int] = field(default_factory=list)  # at each step
+    lag: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)  # of the steps, in seconds since the start
 
     def __post_init__(self) -> None:
-        outlet = Outlet(self.bus, monotonic=self._monotonic, wait=self.waited.append)
+        outlet = Outlet(self.bus, monotonic=self._monotonic, wait=self._wait)
         keeper = Keeper(outlet, MachineOptions(), wall=utc_now, monotonic=self._monotonic, jitter=lambda: 1.0)
-        rows = RunRows(self.store, utc_now, self._monotonic, self.waited.append)
+        rows = RunRows(self.store, utc_now, self._monotonic, self._wait)
+
+        clock = self._monotonic if self.spends else None
 
         def make_stage(plan: Plan) -> Stage:
-            return Stage(plan, keeper, origin=self.now, started=utc_now(), snapshot_levels=5_000, clock=None)
+            return Stage(plan, keeper, origin=self.now, started=utc_now(), snapshot_levels=5_000, clock=clock)
 
         scenario = CurrentScenario(keeper, outlet, rows, make_stage, clock=utc_now, name="stable-mode")
         self.scenario = scenario
@@ -64,7 +74,11 @@ class VirtualBooks:
             "processing_delay_ms": 1,
             "queue_max": 2_000,
         }
-        self.scenario.offer(Plan(parse_scenario({**usual, **content}, "test"), tuple(recordings), run_id))
+        self.offer(run_id, parse_scenario({**usual, **content}, "test"), recordings)
+
+    def offer(self, run_id: str, scenario: Scenario, recordings: Sequence[Recording]) -> None:
+        """Offer this scenario."""
+        self.scenario.offer(Plan(scenario, tuple(recordings), run_id))
 
     def replay(self, recording: Recording, speed: float) -> Stage:
         """Play a recording once, beside the scenario."""
@@ -79,12 +93,14 @@ class VirtualBooks:
 
     def play(self, seconds: float) -> None:
         """Move the clock and let the worker work; the client takes all messages."""
-        end = self.now + seconds
+        end, wait = self.now + seconds, STEP
         while self.now < end:
-            self.now = round(self.now + STEP, 6)
-            self.worker.round()
+            self.now = round(self.now + (min(STEP, max(wait, SHORTEST)) if self.spends else STEP), 6)
+            wait = self.worker.round()
             figures = self.worker.figures()
             self.queue.append(figures.queue_size)
+            self.lag.append(figures.lag)
+            self.times.append(round(self.now - ORIGIN, 3))
             status = status_of(figures.load)
             if not self.statuses or self.statuses[-1][1] != status:
                 self.statuses.append((round(self.now - ORIGIN, 3), status))
@@ -92,7 +108,7 @@ class VirtualBooks:
 
     def read(self) -> None:
         """Take everything that was published."""
-        while found := self.subscription.read(0.0005):
+        while self.subscription is not None and (found := self.subscription.read(0.0005)):
             for channel, body in found:
                 self.client.take(channel, body)
 
@@ -101,6 +117,11 @@ class VirtualBooks:
             found = find_run(cursor, run_id)
         assert found is not None
         return found
+
+    def _wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        if self.spends:
+            self.now += seconds
 
     def _monotonic(self) -> float:
         return self.now

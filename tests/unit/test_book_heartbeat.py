@@ -79,6 +79,18 @@ def test_alert_is_logged_when_the_status_becomes_worse(caplog: pytest.LogCapture
     assert alerts[0]["processing_ms"] == 0.5
 
 
+def test_short_peak_between_two_heartbeats_decides_on_the_status(caplog: pytest.LogCaptureFixture) -> None:
+    beats = Beats()
+    beats.beat(1)
+    beats.beat(1, queue_size=12, peak=1_900)
+    beats.beat(1, queue_size=12, peak=1_100)
+    beats.beat(1, queue_size=12, peak=12)
+    assert [(each["status"], each["current_queue_size"]) for each in beats.bus.bodies] == [
+        ("healthy", 0), ("unhealthy", 12), ("degraded", 12), ("healthy", 12),
+    ]  # fmt: skip
+    assert [vars(record)["code"] for record in caplog.records if record.message == "alert"] == ["queue"]
+
+
 def test_line_of_ten_seconds_has_the_largest_queue(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     beats = Beats()
@@ -87,6 +99,15 @@ def test_line_of_ten_seconds_has_the_largest_queue(caplog: pytest.LogCaptureFixt
     beats.beat(10)
     lines = [vars(record) for record in caplog.records if record.message == "heartbeat"]
     assert [each["queue_size"] for each in lines] == [0, 900]
+
+
+def test_line_comes_each_ten_seconds_although_heartbeats_are_not_exact(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    beats = Beats()
+    for number in range(31):
+        beats.now = number - 0.01 * (number % 3)
+        beats.beat()
+    assert len([record for record in caplog.records if record.message == "heartbeat"]) == 4
 
 
 def test_bus_that_is_away_ends_no_heartbeat(caplog: pytest.LogCaptureFixture) -> None:

@@ -178,7 +178,11 @@ def test_blocked_player_loses_nothing() -> None:
     flow, books = flow_of(SMALL)
     flow.advance(60)
     received = [(first, last) for kind, first, last in books.received if kind == "diff"]
-    assert all(after[0] == before[1] + 1 for before, after in pairwise(received))
+    left_out = [after[0] - before[1] - 1 for before, after in pairwise(received)]
+    restarts = [kind for kind, _, _ in books.received].count("restart")
+    # Each later restart leaves out the id of its snapshot; the last one may have no diff yet.
+    assert set(left_out) == {0, 1}
+    assert sum(left_out) in (restarts - 2, restarts - 1)
     assert (flow.queue.counts.peak, flow.queue.counts.dropped) == (50, 0)
     # 500 messages wait at the end of a burst of 5 s; the first 50 of 90 a second have a place.
     assert flow.backpressure() > 9
@@ -187,10 +191,10 @@ def test_blocked_player_loses_nothing() -> None:
 def test_full_queue_is_emptied_and_the_book_is_rebuilt_after_50_ms() -> None:
     flow, books = flow_of(replace(SMALL, on_full="resync"))
     flow.advance(26)
-    changes = books.books["BTCUSDT"].changes
-    states = [(state, reason) for _, _, state, reason in changes[1:4]]
+    changes = [each for each in books.books["BTCUSDT"].changes if each[3] == "overflow"]
+    states = [(state, reason) for _, _, state, reason in changes[:3]]
     assert states == [("gap", "overflow"), ("resyncing", "overflow"), ("live", "overflow")]
-    assert changes[3][0] - changes[2][0] == pytest.approx(SNAPSHOT_SECONDS)
+    assert changes[2][0] - changes[1][0] == pytest.approx(SNAPSHOT_SECONDS)
     assert flow.queue.counts.overflows == flow.queue.counts.dropped / 50
 
 

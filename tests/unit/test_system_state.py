@@ -22,7 +22,7 @@ from health.verdict import judge
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
 CALM = MachineFigures(12.5, 40.0, 55.0, 1, 2)
-NAMES = {"hub": "hub:5001@a1", "rest": "rest:5000@a1", "jobs": "jobs@a1", "observer": "observer@a1"}
+NAMES = {"hub": "hub:5001@a1", "rest": "rest:5000@a1", "jobs": "jobs@a1", "books": "books@a1", "observer": "observer@a1"}
 
 
 def process(role: str, name: str = "", age: float = 0.5, **parts: Any) -> Process:
@@ -49,7 +49,7 @@ def test_system_with_all_processes_is_healthy() -> None:
     jobs = {"sources": {"synthetic": {"state": "live"}}}
     answer = system_health(state(all_processes(jobs=jobs)), [{"alert_id": "x"}])
     assert answer["status"] == "healthy"
-    assert answer["components"].keys() == {"cpu", "memory", "disk", "hub", "rest", "jobs", "observer", "postgres", "redis"}
+    assert answer["components"].keys() == {"cpu", "memory", "disk", "hub", "rest", "jobs", "books", "observer", "postgres", "redis"}
     assert {each["status"] for each in answer["components"].values()} == {"healthy"}
     assert answer["components"]["cpu"] == {"status": "healthy", "usage_percent": 12.5}
     assert answer["resources"] == {"cpu": 12.5, "memory": 40.0, "disk": 55.0}

@@ -59,8 +59,9 @@ def _cause(status: Mapping[str, Any], age: float, interval: float) -> tuple[str,
     if age > MISSED_HEARTBEATS * interval:
         return "heartbeat", "no heartbeat arrives", round(age, 3), MISSED_HEARTBEATS * interval
     limit = (UNHEALTHY_QUEUE if is_unhealthy else DEGRADED_QUEUE) * status["queue_max"]
-    if status["current_queue_size"] > limit:
-        return "queue", "the queue is too long", status["current_queue_size"], limit
+    queue = max(status["current_queue_size"], status.get("queue_peak") or 0)
+    if queue > limit:
+        return "queue", "the queue is too long", queue, limit
     if is_unhealthy:
         return "books", f"a book is not live for more than {LONGEST_NOT_LIVE_SECONDS:g} s", None, LONGEST_NOT_LIVE_SECONDS
     if status["lag_ms"] > DEGRADED_LAG_SECONDS * 1_000:

@@ -17,6 +17,7 @@ class BookLog:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.processing_ms = 0.0  # of the last diff
+        self.is_ending = False  # the process ends in order: books that stop are no alert
         self._throttle = Throttle(monotonic=monotonic)
 
     def bad_message(self, book: KeptBook, kind: str, error: Exception) -> None:
@@ -25,6 +26,8 @@ class BookLog:
             log.warning("unusable message of a book (repeats suppressed for 60 s)", extra=fields)
 
     def left_live(self, book: KeptBook, change: StateChange) -> None:
+        if self.is_ending:
+            return
         fields = {"symbol": book.instrument, "code": change.reason, "state": change.state, "severity": "warning"}
         log.warning("alert", extra={**fields, "processing_ms": self.processing_ms, "queue_size": book.line.queue_size()})
 

@@ -141,6 +141,12 @@ class Keeper:
         now = book.line.present()
         self._handle(book, book.machine.bad_message(now), now)
 
+    def close(self) -> None:
+        """The process ends in order: clients learn at once that the books are no longer fed."""
+        self._log.is_ending = True
+        for book in list(self.books.values()):
+            self.disconnected(book)
+
     def settle(self) -> None:
         """Publish what a failure has left: states, and a snapshot of each live book."""
         if self._outlet.epochs != self._epochs:

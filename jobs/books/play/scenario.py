@@ -99,7 +99,7 @@ class CurrentScenario:
         old, previous = self.stage, self.name
         if old is not None:
             if not self._is_over:
-                self._end(old, "switched")
+                self._end(old, "switched", stage.run.started)
             self._add_counts(old)
             for instrument in set(old.instruments) - set(stage.instruments):
                 self._keeper.drop(instrument)
@@ -124,9 +124,9 @@ class CurrentScenario:
         states = {name: str(each.state) for name, each in load.books.items()}
         stage.run.observe(stage.flow.now, Sight(status, load.queue_size, load.lag_seconds, states, stage.flow.queue.counts.peak))
 
-    def _end(self, stage: Stage, outcome: Outcome) -> None:
+    def _end(self, stage: Stage, outcome: Outcome, ended: datetime | None = None) -> None:
         self._is_over = True
-        self._rows.save(stage.run.record(outcome=outcome, ended=self._clock()), stage.statement_delay())
+        self._rows.save(stage.run.record(outcome=outcome, ended=ended or self._clock()), stage.statement_delay())
         log.info("scenario run ends", extra={"scenario": self.name, "run_id": stage.plan.run_id, "outcome": outcome})
 
     def _add_counts(self, stage: Stage) -> None:

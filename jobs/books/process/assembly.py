@@ -33,6 +33,7 @@ from jobs.books.play.run_rows import RunRows
 from jobs.books.play.scenario import CurrentScenario
 from jobs.books.play.slow_clients import SlowClients
 from jobs.books.play.stage import Stage
+from jobs.books.process.former import disconnect_former
 from jobs.books.worker import Parts, Worker
 from jobs.feeds.status import CHECK_SECONDS, Reporter
 
@@ -85,6 +86,7 @@ def assemble(context: BooksContext, stop: threading.Event, depth_source: MakeFee
     stop = BeatingStop(stop, WORKER)
     bus = context.bus.with_timeout(PUBLISH_TIMEOUT_SECONDS)
     outlet = Outlet(bus, monotonic=time.monotonic, wait=stop.wait)
+    disconnect_former(bus, outlet, clock)
     keeper = Keeper(outlet, _options(settings), wall=clock, monotonic=time.monotonic, jitter=random.random)
     rows = RunRows(_quick(context.store), clock, time.monotonic, stop.wait)
     scenario = CurrentScenario(keeper, outlet, rows, lambda plan: _stage(context, keeper, plan), clock=clock, name=settings.scenario)

@@ -85,7 +85,8 @@ class _Track:
         while True:
             for part in self._parts:
                 if part.base is not None:
-                    by = max(by, last_id + 1 - part.first_id) if last_id >= 0 else 0
+                    # A snapshot with the id of the diff before it would look like no news.
+                    by = max(by, last_id + 1 - min(part.first_id, part.base.last_id)) if last_id >= 0 else 0
                     yield start, None, by, part.base
                     yield start, part.base, by, None
                 for number, (position, entry) in enumerate(part.entries):

@@ -28,7 +28,7 @@ from tests.bench.servers import ROOT
 
 RATIO = Bar("one message ÷ bare `orjson.loads` of it", 8.0)
 _MARKETS = {"spot": "spot BTCUSDT", "usdm": "USD-M BTCUSDT"}
-_MESSAGES, _QUICK_MESSAGES = 3_000, 600
+_MESSAGES, _QUICK_MESSAGES = 2_000, 600  # the window of the snapshot lasts for 2,200 messages of spot
 _STRETCH = 20  # messages
 _META = {"received_at": TIME, "processed_at": TIME, "queue_size": 0}
 

@@ -29,7 +29,8 @@ OTHERS = Bar("p99 of the others ÷ without stalled clients", 1.1)
 CLIENTS, _STALLED_EVERY = 500, 10
 _SECONDS, _QUICK_SECONDS = 8.0, 2.0
 _PAIRS, _WARM_SECONDS, _REST_SECONDS, _DRAIN_SECONDS = 3, 1.0, 2.0, 60.0
-_FILL_MESSAGES, _QUICK_FILL_MESSAGES = 6_000, 3_000  # of all books together, more than the kernel buffers
+_FILL_MESSAGES = 3_000  # of all books together, more than the kernel buffers
+_PATIENT = {"OUTBOX_TIMEOUT": "300", "WEBSOCKET_PING_INTERVAL": "300"}  # a stalled client answers no ping
 _WINDOW = 24
 _CASE = f"{CLIENTS} clients on {len(INSTRUMENTS)} books of depth {DEPTH}, 10 Hz"
 
@@ -42,7 +43,7 @@ def _session(place: Ground, key: str, stalled_every: int = 0) -> Iterator[tuple[
         bus.set_instruments(dict.fromkeys(INSTRUMENTS, "crypto"))
         feed = BookFeed(bus)
         feed.begin()
-        with place.server(PEERS[key]) as server, LoadGenerator() as load:
+        with place.server(PEERS[key], _PATIENT) as server, LoadGenerator() as load:
             plans = [
                 Plan(
                     port=server.port,
@@ -93,8 +94,7 @@ def _run_stalled(place: Ground, quick: bool) -> Iterator[Measured]:
         before = session.server.memory()
         stalled = session.load.command("stall")["stalled"]
         reading = CLIENTS - stalled
-        most = _QUICK_FILL_MESSAGES if quick else _FILL_MESSAGES
-        _checked(session.phase(lambda: feed.flood(60.0, _WINDOW, lambda: session.load.received // reading, most), reading))
+        _checked(session.phase(lambda: feed.flood(60.0, _WINDOW, lambda: session.load.received // reading, _FILL_MESSAGES), reading))
         others = _steady(session, feed, seconds, reading)
         grown = (session.server.memory().uss - before.uss) / stalled / 1024
         snapshots, holes = _snapshots_after(session)
