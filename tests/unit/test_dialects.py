@@ -40,7 +40,7 @@ def loaded(file: Path) -> Found:
 
 
 def replayed(file: Path) -> Found:
-    source = ReplaySource(SourceSpec("replay", file), CALENDARS, clock=lambda: NOW)
+    source = ReplaySource(SourceSpec("replay", file, None), CALENDARS, clock=lambda: NOW)
     ticks = [tick for raw in source.fetch(threading.Event()) for tick in source.parse(raw)]
     bad = dict([source.refusals.first]) if source.refusals.first else {}
     return [(tick.time, tick.bid, tick.ask) for tick in ticks], bad
