@@ -35,8 +35,9 @@ def shared_variables() -> dict[str, str]:
 
 def begin(bus: Bus, client: Client, instrument: str = NAME) -> Stamp:
     """Publish the first snapshots, and wait until the hub has them."""
-    stamp = bus.publish_books(hub_books.messages(1, instrument, starts=True))[-1]
+    # The state first: in a new epoch the hub catches up with its stream before it takes the books.
     bus.publish_book_state(hub_books.state(instrument, "live", "syncing", update_id=50_000_000_001))
+    stamp = bus.publish_books(hub_books.messages(1, instrument, starts=True))[-1]
 
     def is_there() -> bool:
         body = client.call("request_book", {"instrument": instrument, "depth": 50})
@@ -90,17 +91,17 @@ def test_books_are_subscribed_updated_and_unsubscribed(shared_client: Client, sh
     for number in range(2, 30):
         bus.publish_books(hub_books.messages(number))
         bus.publish_books(hub_books.messages(number, OTHER, starts=number == 2))  # without a subscriber
+    client.wait("book_update", 56)
     for depth in (5, 50):
-        client.wait("book_update", where=at(depth, 29))
         mirror = mirror_of(client.received, NAME, depth)
-        assert (mirror.seq, mirror.snapshots < 3) == (29, True)  # a hub that catches up sends one more
+        assert (mirror.seq, mirror.snapshots) == (29, 1)
         assert mirror.top() == (hub_books.levels(29, depth, bids=True), hub_books.levels(29, depth, bids=False))
     assert {body["instrument"] for body in client.bodies("book_update")} == {NAME}
     assert list(client.bodies("book_update")[0]) == [
         "instrument", "depth", "bids", "asks", "update_id", "checksum", "time", "timestamp", "lag_ms", "seq", "epoch",
     ]  # fmt: skip
     bus.publish_books(hub_books.messages(30, starts=True, reason="refreshed"))
-    assert client.wait("book_snapshot", where=at(50, 30))["reason"] == "refreshed"
+    assert client.wait("book_snapshot", 2)["reason"] == "refreshed"
     bus.publish_heartbeat(hub_books.heartbeat({NAME: "live", OTHER: "live"}))
     assert client.wait("heartbeat")["books"] == {NAME: "live", OTHER: "live"}
 
