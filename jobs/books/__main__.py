@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
 
 from db.leadership import BOOKS, Leadership
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
-from jobs.books.process.assembly import BooksContext, Loop, assemble
+from jobs.books.process.assembly import BooksContext, assemble
 from jobs.books.process.parts import ReportParts
 from jobs.books.process.report import ActingBooks, BooksReport
 from jobs.feeds.binance.depth import depth_source
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
-from jobs.runtime.threads import LongLivedThread, ThreadEnded
+from jobs.runtime.threads import run_loops
 from ops import startup
 
 log = logging.getLogger("jobs.books")
 
 ROUND_SECONDS = 60.0  # the longest round of a loop: a recording of 512 MiB is read
-_JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
 
 
 def run(context: BooksContext, acting: ActingBooks, over: threading.Event) -> None:
@@ -30,29 +28,9 @@ def run(context: BooksContext, acting: ActingBooks, over: threading.Event) -> No
     assembly = assemble(context, over, depth_source)
     acting.begin(ReportParts(assembly, context.clock))
     try:
-        run_loops(assembly.loops, over)
+        run_loops("books", assembly.loops, over, round_seconds=ROUND_SECONDS, stopping=lambda: log.info("the books stop"))
     finally:
         acting.end()
-
-
-def run_loops(loops: Mapping[str, Loop], over: threading.Event) -> None:
-    """Run each loop in a thread until `over` is set. Raises `ThreadEnded` if one fails."""
-    failed: list[str] = []
-
-    def fail(name: str) -> None:
-        failed.append(name)
-        over.set()
-
-    threads = [LongLivedThread(loop, name=name, stop=over, on_failure=fail, round_seconds=ROUND_SECONDS) for name, loop in loops.items()]
-    for thread in threads:
-        thread.start()
-    over.wait()
-    log.info("the books stop")
-    deadline = time.monotonic() + _JOIN_SECONDS
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    if failed:
-        raise ThreadEnded(f"the loop {failed[0]} of the books ended although no stop was requested")
 
 
 def main(timing: Timing = DEFAULT) -> None:

@@ -22,10 +22,9 @@ from jobs.observer.reports import Listener, ReportFolder
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
 from jobs.runtime.garbage import collect_rarely
-from jobs.runtime.threads import LongLivedThread, ThreadEnded
+from jobs.runtime.threads import run_loops
 from ops import startup
 
-_JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
 _RETRY_SECONDS = 1.0
 LONGEST_SECONDS = 60.0  # the longest round of a loop: a late report that computes its position again
 
@@ -51,7 +50,7 @@ def run(context: ObserverContext, acting: ActingObserver, over: threading.Event)
         loops.update(collector.loops())
     acting.begin(context.clock(), partial(figures, collectors, folder, snapshots))
     try:
-        _run_loops(loops, over)
+        run_loops("observer", loops, over, round_seconds=LONGEST_SECONDS, stopping=lambda: log.info("the observer stops"))
     finally:
         acting.end()
         for collector in collectors.values():
@@ -63,25 +62,6 @@ def _start(collectors: Iterable[Collector], over: threading.Event) -> None:
     outage = Outage(log, "the observer waits for the store or the bus", monotonic=time.monotonic)
     for collector in collectors:
         retry(collector.start, on=(StoreError, BusError), stop=over, outage=outage, pause=lambda attempt: _RETRY_SECONDS)
-
-
-def _run_loops(loops: Mapping[str, Callable[[StopSignal], None]], over: threading.Event) -> None:
-    failed: list[str] = []
-
-    def fail(name: str) -> None:
-        failed.append(name)
-        over.set()
-
-    threads = [LongLivedThread(loop, name=name, stop=over, on_failure=fail, round_seconds=LONGEST_SECONDS) for name, loop in loops.items()]
-    for thread in threads:
-        thread.start()
-    over.wait()
-    log.info("the observer stops")
-    deadline = time.monotonic() + _JOIN_SECONDS
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    if failed:
-        raise ThreadEnded(f"the loop {failed[0]} of the observer ended although no stop was requested")
 
 
 def figures(collectors: Mapping[str, Collector], folder: ReportFolder, snapshots: SnapshotLoop) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 from config.loops import HEARTBEATS, BeatingStop, keep
 
 log = logging.getLogger(__name__)
+
+_JOIN_SECONDS = 8.0  # for loops, after a stop is requested
 
 
 class ThreadEnded(Exception):
@@ -63,3 +66,34 @@ class LongLivedThread(threading.Thread):
 
     def _is_stopping(self) -> bool:
         return self._stop_requested.is_set() or (self._returned and self._may_return())
+
+
+def run_loops(
+    owner: str,
+    loops: Mapping[str, Callable[[threading.Event], object]],
+    over: threading.Event,
+    *,
+    round_seconds: float,
+    stopping: Callable[[], object],
+) -> None:
+    """Run each loop in a thread with its name until `over` is set.
+
+    `round_seconds` is the longest round of a loop. `stopping` is called when the loops begin to
+    stop. Raises `ThreadEnded`, which names the `owner`, if a loop fails.
+    """
+    failed: list[str] = []
+
+    def fail(name: str) -> None:
+        failed.append(name)
+        over.set()
+
+    threads = [LongLivedThread(loop, name=name, stop=over, on_failure=fail, round_seconds=round_seconds) for name, loop in loops.items()]
+    for thread in threads:
+        thread.start()
+    over.wait()
+    stopping()
+    deadline = time.monotonic() + _JOIN_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if failed:
+        raise ThreadEnded(f"the loop {failed[0]} of the {owner} ended although no stop was requested")

@@ -65,22 +65,11 @@ TABLE: dict[str, Start] = {
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
     "jobs/runtime/elected.py:run_elected": Start("jobs, books, observer", ("election", "report")),
     "jobs/runtime/election.py:_lead": Start("jobs, books, observer", ("jobs", "books", "observer")),
-    "jobs/books/__main__.py:run_loops": Start(
-        "books",
+    "jobs/runtime/threads.py:run_loops": Start(
+        "books, observer",
         (
-            "books-worker",
-            "books-heartbeat",
-            "books-commands",
-            "books-gaps",
-            "books-source",
-            "depth",
-            "depth-snapshots-1",
-            "depth-snapshots-2",
-        ),
-    ),
-    "jobs/observer/__main__.py:_run_loops": Start(
-        "observer",
-        (
+            *("books-worker", "books-heartbeat", "books-commands", "books-gaps", "books-source"),
+            *("depth", "depth-snapshots-1", "depth-snapshots-2"),
             *("observer-reports", "observer-snapshots", "observer-seconds", "observer-watch"),
             *("observer-roll-up", "observer-prices", "observer-trades", "observer-trips", "observer-quality"),
         ),
