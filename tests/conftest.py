@@ -7,10 +7,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import hypothesis
 import psycopg2
@@ -25,6 +26,7 @@ from db.bus import Bus
 from db.instruments import all_instruments, calendars_of
 from db.postgres import Store
 from db.rights import OWNER
+from db.timestamps import utc_now
 from ops import embedded
 from ops.supervisor import Supervisor
 from tests.support.databases import Databases
@@ -194,3 +196,24 @@ def settings_for(database_url: str, redis_url: str, folder: Path) -> Settings:
     """Return settings with these servers, this data directory and no source."""
     environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "HUB_DATA_DIR": str(folder), "SOURCES": ""}
     return settings_module.load(environ, dotenv=None)
+
+
+class Ground(NamedTuple):
+    """A new database and an empty Redis without instruments, for processes that a test starts."""
+
+    settings: Settings
+    bus: Bus
+    store: Store
+    redis: redis_client.Redis  # with every right
+
+
+@contextmanager
+def new_ground(servers: Servers, folder: Path) -> Iterator[Ground]:
+    """Yield a ground for the time of the block; `folder` is its data directory."""
+    with ExitStack() as stack:
+        client = stack.enter_context(redis_client.Redis.from_url(servers.operator_url, protocol=2))
+        client.flushall()
+        url = stack.enter_context(new_database(servers))
+        bus = stack.enter_context(closing(Bus(servers.redis_url, utc_now)))
+        store = stack.enter_context(closing(Store(url)))
+        yield Ground(settings_for(url, servers.redis_url, folder), bus, store, client)

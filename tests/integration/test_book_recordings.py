@@ -16,14 +16,13 @@ from typing import Any
 
 import orjson
 import pytest
-import redis as redis_client
 
 from config.settings import Settings
 from db.bus import Bus, Subscription
 from db.postgres import Store
 from db.timestamps import utc_now
 from health.reports import read_processes
-from tests.conftest import Servers, new_database, settings_for, until
+from tests.conftest import Servers, new_ground, until
 from tests.standins.binance import BinanceStandIn
 from tests.standins.binance_depth import DepthBooks
 from tests.standins.binance_market import DEPTH_RECORDINGS, recorded
@@ -79,13 +78,9 @@ class Place:
 def place(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("live")
     with ExitStack() as stack:
-        client = stack.enter_context(redis_client.Redis.from_url(servers.operator_url, protocol=2))
-        client.flushall()
-        url = stack.enter_context(new_database(servers))
-        bus = stack.enter_context(closing(Bus(servers.redis_url, utc_now)))
-        store = stack.enter_context(closing(Store(url)))
+        settings, bus, store, _ = stack.enter_context(new_ground(servers, folder))
         subscription = stack.enter_context(closing(subscribe(bus)))
-        yield Place(settings_for(url, servers.redis_url, folder), bus, store, folder, subscription)
+        yield Place(settings, bus, store, folder, subscription)
 
 
 def test_lost_exchange_of_futures_is_stale_and_returns(place: Place, tmp_path: Path) -> None:

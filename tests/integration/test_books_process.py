@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 import pytest
-import redis as redis_client
 
 from config.settings import Settings
 from db.bus import Bus, Subscription
@@ -22,7 +21,7 @@ from db.scenario_runs import find_run
 from db.timestamps import utc_now
 from health.reports import read_processes
 from jobs.runtime.container_check import failing_parts
-from tests.conftest import Servers, new_database, settings_for, until
+from tests.conftest import Servers, new_ground, until
 from tests.support.book_follower import Follower, subscribe
 from tests.support.processes import Running, books
 from tests.support.store import select
@@ -79,12 +78,7 @@ class System:
 def system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("books")
     with ExitStack() as stack:
-        client = stack.enter_context(redis_client.Redis.from_url(servers.operator_url, protocol=2))
-        client.flushall()
-        url = stack.enter_context(new_database(servers))
-        bus = stack.enter_context(closing(Bus(servers.redis_url, utc_now)))
-        store = stack.enter_context(closing(Store(url)))
-        settings = settings_for(url, servers.redis_url, folder)
+        settings, bus, store, _ = stack.enter_context(new_ground(servers, folder))
         subscription = stack.enter_context(closing(subscribe(bus)))
         process = stack.enter_context(books(settings, folder / "books.log", SOURCES="scenario", HEARTBEAT_INTERVAL="0.5"))
         system = System(settings, bus, store, folder, process, subscription, Follower())

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import redis as redis_client
 
 from api.app import create_app
 from config.settings import Settings
@@ -23,7 +22,7 @@ from db.timestamps import utc_now
 from health.reports import read_processes
 from jobs.store.book_queue import BookQueue
 from jobs.store.writer import BatchRule, Writer
-from tests.conftest import Servers, new_database, settings_for, until
+from tests.conftest import Servers, new_ground, until
 from tests.standins.binance import BinanceStandIn
 from tests.support.book_follower import Follower, subscribe
 from tests.support.processes import Running, books
@@ -70,13 +69,8 @@ class Live:
 def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live-books")
     with ExitStack() as stack:
-        client = stack.enter_context(redis_client.Redis.from_url(servers.operator_url, protocol=2))
-        client.flushall()
-        url = stack.enter_context(new_database(servers))
-        bus = stack.enter_context(closing(Bus(servers.redis_url, utc_now)))
-        store = stack.enter_context(closing(Store(url)))
+        settings, bus, store, client = stack.enter_context(new_ground(servers, folder))
         exchange = stack.enter_context(BinanceStandIn(folder))
-        settings = settings_for(url, servers.redis_url, folder)
         subscription = stack.enter_context(closing(subscribe(bus)))
         variables = {**exchange.book_variables, "BOOK_REFRESH_LEVELS": "999", "BOOK_SNAPSHOT_LIMIT": "1000"}
         process = stack.enter_context(books(settings, folder / "books.log", **variables, BOOK_DEPTH_SECONDS="1", SOURCES=""))

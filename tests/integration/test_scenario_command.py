@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis as redis_client
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
@@ -26,7 +25,7 @@ from db.postgres import Store
 from db.scenario_runs import find_run
 from db.scenarios.run_record import RunRecord
 from db.timestamps import utc_now
-from tests.conftest import Servers, new_database, settings_for, until
+from tests.conftest import Servers, new_ground, until
 from tests.support.processes import ROOT, books, environ_of
 
 Run = Callable[..., Result]
@@ -55,12 +54,7 @@ class System:
 def system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("scenario")
     with ExitStack() as stack:
-        client = stack.enter_context(redis_client.Redis.from_url(servers.operator_url, protocol=2))
-        client.flushall()
-        url = stack.enter_context(new_database(servers))
-        bus = stack.enter_context(closing(Bus(servers.redis_url, utc_now)))
-        store = stack.enter_context(closing(Store(url)))
-        settings = settings_for(url, servers.redis_url, folder)
+        settings, bus, store, _ = stack.enter_context(new_ground(servers, folder))
         stack.enter_context(books(settings, folder / "books.log", SOURCES="scenario"))
         playing = replace(settings, sources=(SourceSpec("scenario"),))
         rest = create_app(playing, bus, store, utc_now, "1").test_client()
