@@ -22,6 +22,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
+from tests.support.book_page import STATUS
 from tests.support.registry import put_report
 from tests.support.rest_books import EVENT_TIME, first_book, heartbeat, publish_book, row, small_book
 from tests.support.rest_books import SMALL_ASKS as ASKS
@@ -34,17 +35,6 @@ FIELDS = [
     "instrument", "depth", "state", "reason", "bids", "asks", "complete", "update_id", "checksum", "time", "timestamp", "lag_ms", "seq",
     "epoch", "measures",
 ]  # fmt: skip
-# The eight fields of the page "Order books".
-STATUS = """{
-  "status": "healthy",
-  "uptime_seconds": 12.30,
-  "total_messages_processed": 0,
-  "current_queue_size": 0,
-  "memory_usage_mb": 0.0,
-  "active_clients": 0,
-  "current_scenario": "stable-mode",
-  "last_heartbeat": "2025-07-15T16:36:11.663696Z"
-}"""
 ADDITIVE = [
     "lag_ms", "queue_max", "queue_peak", "dropped", "backpressure_seconds", "books", "scenario_running", "scenario_run",
     "configuration",

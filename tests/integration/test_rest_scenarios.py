@@ -28,21 +28,11 @@ from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import utc_now
 from tests.conftest import until
+from tests.support.book_page import SCENARIOS
 from tests.support.hasty_rest import HastyRest
 from tests.support.rest_books import Player, heartbeat
 from tests.support.servers import of_database
 
-# The example of the page "Order books".
-SCENARIOS = """{
-  "available_scenarios": ["stable-mode", "burst-mode", "gradual-spike", "extreme-spike"],
-  "current_scenario": "stable-mode",
-  "scenario_files": {
-    "stable-mode": "stable-mode-data.json",
-    "burst-mode": "burst-mode-data.json",
-    "gradual-spike": "gradual-spike-data.json",
-    "extreme-spike": "extreme-spike-data.json"
-  }
-}"""
 NAMES = ["stable-mode", "burst-mode", "gradual-spike", "extreme-spike"]
 REDIS_DATABASE = 9  # of this module alone: its switches are broadcast to no hub
 TIME = 1_723_161_233_000_000_000

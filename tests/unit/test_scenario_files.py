@@ -13,6 +13,7 @@ from db.scenarios.fields import ScenarioError
 from db.scenarios.files import read_folder
 from db.scenarios.model import FAULT_KINDS, SHIPPED, Fault, Phase
 from db.scenarios.status import scenarios_body
+from tests.support.book_page import SCENARIOS
 from tests.support.even_recordings import FOLDER
 
 # The example of the page "Order books".
@@ -51,18 +52,8 @@ def test_body_of_shipped_scenarios_is_their_file() -> None:
 
 
 def test_body_of_scenarios_route_is_the_example_of_the_page() -> None:
-    expected = """{
-  "available_scenarios": ["stable-mode", "burst-mode", "gradual-spike", "extreme-spike"],
-  "current_scenario": "stable-mode",
-  "scenario_files": {
-    "stable-mode": "stable-mode-data.json",
-    "burst-mode": "burst-mode-data.json",
-    "gradual-spike": "gradual-spike-data.json",
-    "extreme-spike": "extreme-spike-data.json"
-  }
-}"""
     body = scenarios_body(read_folder(FOLDER).files, "stable-mode")
-    assert orjson.dumps(body) == orjson.dumps(orjson.loads(expected))
+    assert orjson.dumps(body) == orjson.dumps(orjson.loads(SCENARIOS))
 
 
 def test_further_files_follow_the_shipped_ones_by_name(tmp_path: Path) -> None:

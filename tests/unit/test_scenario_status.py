@@ -19,19 +19,9 @@ from db.scenarios.status import (
     status_body,
     status_of,
 )
+from tests.support.book_page import STATUS
 
 LIVE = {"BTCUSDT": BookState("live")}
-# The example of the page "Order books".
-EXAMPLE = """{
-  "status": "healthy",
-  "uptime_seconds": 12.30,
-  "total_messages_processed": 0,
-  "current_queue_size": 0,
-  "memory_usage_mb": 0.0,
-  "active_clients": 0,
-  "current_scenario": "stable-mode",
-  "last_heartbeat": "2025-07-15T16:36:11.663696Z"
-}"""
 
 
 def load(size: int = 0, lag: float = 0.0, books: dict[str, BookState] | None = None) -> Load:
@@ -77,7 +67,7 @@ def test_body_has_keys_order_and_types_of_the_page() -> None:
             last_heartbeat=datetime(2025, 7, 15, 16, 36, 11, 663_696, tzinfo=UTC),
         )
     )
-    assert json.dumps(body) == json.dumps(json.loads(EXAMPLE))
+    assert json.dumps(body) == json.dumps(json.loads(STATUS))
 
 
 def test_memory_is_in_mebibytes_with_one_decimal() -> None:

@@ -18,22 +18,12 @@ from db.figures.server_status import (
     marked_row,
     server_status,
 )
+from tests.support.book_page import STATUS
 
 BEAT = datetime(2025, 7, 15, 16, 36, 11, 663_696, tzinfo=UTC)
-# The example of the page "Order books".
-EXAMPLE = """{
-  "status": "healthy",
-  "uptime_seconds": 12.30,
-  "total_messages_processed": 0,
-  "current_queue_size": 0,
-  "memory_usage_mb": 0.0,
-  "active_clients": 0,
-  "current_scenario": "stable-mode",
-  "last_heartbeat": "2025-07-15T16:36:11.663696Z"
-}"""
 HEARTBEAT: dict[str, Any] = {
     "type": "heartbeat",
-    **json.loads(EXAMPLE),
+    **json.loads(STATUS),
     "lag_ms": 0.5,
     "queue_max": 2_000,
     "queue_peak": 3,
@@ -75,7 +65,7 @@ def after(seconds: float) -> datetime:
 def test_status_begins_with_the_example_of_the_page() -> None:
     body = server_status(HEARTBEAT, REPORT, CONFIGURATION, after(0.5))
     eight = dict(list(body.items())[:8])
-    assert json.dumps(eight) == json.dumps(json.loads(EXAMPLE))
+    assert json.dumps(eight) == json.dumps(json.loads(STATUS))
     assert list(body)[8:] == ADDITIVE
     assert body["scenario_run"] == REPORT["scenario_run"]
     assert body["configuration"] == {
@@ -131,7 +121,7 @@ def test_current_scenario_without_messages_is_the_setting() -> None:
 
 def test_health_has_the_fields_of_status_that_it_lacks() -> None:
     assert list(health_fields(HEARTBEAT)) == list(health_fields(None)) == list(HEALTH_FIELDS)
-    assert set(HEALTH_FIELDS) == set(json.loads(EXAMPLE)) - {"status", "uptime_seconds"}
+    assert set(HEALTH_FIELDS) == set(json.loads(STATUS)) - {"status", "uptime_seconds"}
     assert set(health_fields(None).values()) == {None}
     assert health_fields(HEARTBEAT)["last_heartbeat"] == HEARTBEAT["timestamp"]
 
