@@ -17,9 +17,9 @@ from db.decimals import is_decimal
 from db.inserted import Inserted
 from db.partitions import make_months
 from db.postgres import Cursor
+from db.scenarios.status import BOOK_STATES
 from db.timestamps import format_time, parse_time
 
-BOOK_STATES = ("syncing", "live", "gap", "resyncing", "stale")
 MAX_ID = 2**63 - 1  # of a bigint
 
 _COLUMNS = "symbol, time, bid, bid_qty, ask, ask_qty, weighted_mid, imbalance, update_id, state"

@@ -12,9 +12,8 @@ from marshmallow import Schema, validate
 from marshmallow.fields import Bool, Dict, Int, List, Nested, Raw, Str
 
 from api.schemas.observability import about, moment, number, optional_text
+from db.scenarios.status import BOOK_STATES, STATUSES
 
-STATES = ("syncing", "live", "gap", "resyncing", "stale")
-STATUSES = ("healthy", "degraded", "unhealthy")
 MESSAGE_TYPES = ("orderbook", "heartbeat", "status", "alert")
 
 
@@ -36,7 +35,7 @@ def _status() -> Str:
 def _books() -> Dict:
     return Dict(
         keys=Str(),
-        values=Str(validate=validate.OneOf(STATES)),
+        values=Str(validate=validate.OneOf(BOOK_STATES)),
         required=True,
         metadata=about("Instrument to state", example={"BTCUSDT": "live"}),
     )
@@ -56,7 +55,7 @@ class InternalOrderbook(Schema):
     bids = List(Nested(OrderbookLevel), required=True, metadata=about("Best first"))
     asks = List(Nested(OrderbookLevel), required=True, metadata=about("Best first"))
     last_update_id = _whole("The exchange's update id of the book")
-    state = Str(required=True, validate=validate.OneOf(STATES))
+    state = Str(required=True, validate=validate.OneOf(BOOK_STATES))
     timestamp = moment("The exchange's event time; of a recording, the recorded one")
     received_at = moment("Receipt of the message of the exchange")
     processed_at = moment("End of its processing")

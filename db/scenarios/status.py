@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from db.timestamps import format_time
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
-LIVE = "live"  # state of a book
+STATUSES: tuple[Status, ...] = get_args(Status)
+BOOK_STATES = ("syncing", "live", "gap", "resyncing", "stale")
+LIVE = "live"
 DEGRADED_QUEUE, UNHEALTHY_QUEUE = 0.5, 0.9  # share of `queue_max`
 DEGRADED_LAG_SECONDS = 1.0
 LONGEST_NOT_LIVE_SECONDS = 30.0

@@ -12,7 +12,8 @@ import pytest
 
 from db.book_rows import BookEntry, BookRow, entry_fields
 from db.book_snapshots import BookSnapshotRow
-from db.book_tops import BOOK_STATES, BookTop
+from db.book_tops import BookTop
+from db.scenarios.status import BOOK_STATES
 from jobs.books.measures import measures
 from jobs.books.parts.states import State
 from tests.support.book_rows import stored_book, top

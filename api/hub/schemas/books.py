@@ -10,10 +10,9 @@ from marshmallow.fields import Dict, Field, Int, List, Nested, Str
 from api.fields import DecimalText, Number, TimeText
 from api.hub.schemas.bus import MAX_EPOCH_LENGTH, MAX_NAME_LENGTH, MAX_SEQ, MessageSchema
 from db.decimals import is_decimal
+from db.scenarios.status import BOOK_STATES, STATUSES
 from db.topics import BOOK_DEPTHS
 
-STATES = ("syncing", "live", "gap", "resyncing", "stale")
-STATUSES = ("healthy", "degraded", "unhealthy")
 _NAME = validate.Length(min=1, max=MAX_NAME_LENGTH)
 MAX_ID = 2**63 - 1
 MAX_CRC32 = 2**32 - 1
@@ -93,7 +92,7 @@ _Window = _Open.from_dict(
 
 
 def _state(text: str, **more: Any) -> Str:
-    return Str(required=True, validate=validate.OneOf(STATES), metadata=_about(text), **more)
+    return Str(required=True, validate=validate.OneOf(BOOK_STATES), metadata=_about(text), **more)
 
 
 class BookSnapshotSchema(_BookBody):
@@ -159,7 +158,7 @@ class HeartbeatSchema(MessageSchema):
     queue_peak = _count("Largest size of the queue since the heartbeat before")
     books = Dict(
         keys=Str(validate=_NAME),
-        values=Str(validate=validate.OneOf(STATES)),
+        values=Str(validate=validate.OneOf(BOOK_STATES)),
         required=True,
         metadata=_about("Instrument to the state of its book"),
     )

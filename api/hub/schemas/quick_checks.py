@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
-from api.hub.schemas.books import MAX_CRC32, MAX_ID, STATES
+from api.hub.schemas.books import MAX_CRC32, MAX_ID
 from api.hub.schemas.bus import MAX_EPOCH_LENGTH, MAX_NAME_LENGTH, MAX_SEQ
 from db.decimals import DECIMAL, is_decimal
 from db.intervals import INTERVALS
+from db.scenarios.status import BOOK_STATES
 from db.timestamps import USUAL_TIME, day_exists
 from db.topics import BOOK_DEPTHS
 
@@ -116,7 +117,7 @@ def _has_plain_facts(snapshot: dict[str, Any]) -> bool:
     time, timestamp = snapshot["time"], snapshot["timestamp"]
     if type(depth) is not int or type(number) is not int or type(checksum) is not int or type(lag) not in (float, int):
         return False
-    if snapshot["state"] not in STATES or type(snapshot["reason"]) is not str or depth not in BOOK_DEPTHS:
+    if snapshot["state"] not in BOOK_STATES or type(snapshot["reason"]) is not str or depth not in BOOK_DEPTHS:
         return False
     if not (0 <= number <= MAX_ID and 0 <= checksum <= MAX_CRC32 and _are_times("\t".join((time, timestamp)))):
         return False

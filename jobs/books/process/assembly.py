@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
+from config.books.checks import SCENARIO_FOLDER
 from config.loops import BeatingStop
 from config.pacing import StopSignal
 from config.settings import Settings
@@ -18,7 +18,7 @@ from db.bus import Bus
 from db.instruments import all_instruments
 from db.postgres import Store, StoreError
 from db.scenarios.fields import ScenarioError
-from db.scenarios.files import has_books
+from db.scenarios.files import has_books, recording_folders
 from jobs.books.heartbeat import HeartbeatLoop
 from jobs.books.keeping.keeper import Keeper
 from jobs.books.keeping.outlet import Outlet
@@ -39,8 +39,6 @@ from jobs.feeds.status import CHECK_SECONDS, Reporter
 
 log = logging.getLogger("jobs.books")
 
-ROOT = Path(__file__).parents[3]
-SCENARIOS, RECORDINGS = ROOT / "data" / "scenarios", ROOT / "data" / "recordings"
 PUBLISH_TIMEOUT_SECONDS = 2.0  # a hung Redis must not hold the books for longer
 STATEMENT_SECONDS = 1.5  # of the rows of runs, which the worker writes
 
@@ -161,9 +159,8 @@ def _stage(context: BooksContext, keeper: Keeper, plan: Plan) -> Stage:
 
 def _maker(context: BooksContext) -> PlanMaker:
     settings = context.settings
-    folders = (RECORDINGS, settings.hub_data_dir / "recordings")
-    recordings = Recordings(folders, lambda: _instruments(context.store))
-    return PlanMaker(SCENARIOS, recordings, settings.scenario_queue_max, settings.scenario_processing_delay_ms)
+    recordings = Recordings(recording_folders(settings.hub_data_dir), lambda: _instruments(context.store))
+    return PlanMaker(SCENARIO_FOLDER, recordings, settings.scenario_queue_max, settings.scenario_processing_delay_ms)
 
 
 def _instruments(store: Store) -> Collection[str] | None:

@@ -12,9 +12,10 @@ from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 from api.rest.schemas.answers import NullableText, about, output_number, output_time
 from api.rest.schemas.arguments import QuerySchema
 from api.rest.schemas.listings import symbol_argument
-from api.schemas.books import STATES, BookWindow
+from api.schemas.books import BookWindow
 from config.fields import WholeNumber
 from db.decimals import DECIMAL, is_decimal
+from db.scenarios.status import BOOK_STATES
 
 DEFAULT_DEPTH, MAX_DEPTH = 20, 50
 SIDES = ("buy", "sell")
@@ -108,7 +109,7 @@ class BookSchema(Schema):
 
     instrument = Str(required=True, metadata=about("Its name", example="BTCUSDT"))
     depth = Int(required=True, metadata=about("Requested levels a side"))
-    state = Str(required=True, validate=validate.OneOf(STATES), metadata=about("Not `live`: this is the last good book"))
+    state = Str(required=True, validate=validate.OneOf(BOOK_STATES), metadata=about("Not `live`: this is the last good book"))
     reason = Str(required=True, metadata=about("Cause of the state", example="start"))
     bids = List(List(Str()), required=True, metadata=about("`[price, quantity]`, decimal strings, best first"))
     asks = List(List(Str()), required=True, metadata=about("`[price, quantity]`, decimal strings, best first"))
@@ -139,7 +140,7 @@ class BookStateSchema(Schema):
     """The state of one book."""
 
     symbol = Str(required=True, metadata=about("Its instrument", example="BTCUSDT"))
-    state = Str(required=True, validate=validate.OneOf(STATES))
+    state = Str(required=True, validate=validate.OneOf(BOOK_STATES))
     reason = Str(required=True, metadata=about("Cause of the state", example="start"))
     since = output_time("Begin of the state")
     update_id = Int(required=True, allow_none=True, metadata=about("The exchange's update id; null before the first snapshot"))
@@ -167,5 +168,5 @@ class BookCostSchema(Schema):
     slippage_bps = output_number("Distance of the mean price from the mid-price, in basis points", allow_none=True)
     filled = Bool(required=True, metadata=about("False: the levels are not enough, and the prices are those of the filled part"))
     filled_quantity = Str(required=True, metadata=about("Decimal string"))
-    state = Str(required=True, validate=validate.OneOf(STATES))
+    state = Str(required=True, validate=validate.OneOf(BOOK_STATES))
     update_id = Int(required=True)

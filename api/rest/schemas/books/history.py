@@ -10,8 +10,8 @@ from marshmallow.fields import Int, List, Nested, Str, Tuple
 from api.rest.schemas.answers import about, output_decimal, output_number, output_time
 from api.rest.schemas.listings import ListQuerySchema, next_page, symbol_argument, token_argument
 from db.book_snapshots import MAX_LEVELS
-from db.book_tops import BOOK_STATES
 from db.listing import books as listings
+from db.scenarios.status import BOOK_STATES
 
 _EXAMPLE = "BTCUSDT"
 _EVENT_TIME = "Event time of the exchange"
