@@ -113,7 +113,7 @@ class Events:
         self.total_connections = 0
 
     def _denied(self, namespace: str, access: Access) -> list[str]:
-        """Return the rooms of a namespace, beside prices and candles, that a client may not be in."""
+        """Return the denied rooms of a namespace, beside those of prices and candles."""
         if namespace == MAIN:
             return [*self.market.books.denied(access), *self.market.alert_room.denied(access)]
         return self.metrics.rooms.denied(access)

@@ -1,4 +1,4 @@
-"""`subscribe {"alerts": "all"}`: receivers, rights, refusals, and the clients after a kill of the hub."""
+"""`subscribe {"alerts": "all"}`: receivers, rights, refusals, clients after a kill of the hub."""
 
 from __future__ import annotations
 

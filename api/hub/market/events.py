@@ -177,7 +177,7 @@ class MarketEvents:
         return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
 
     def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return the rooms of the client; candles, books and alerts only if it holds or requests some."""
+        """Return the rooms; candles, books and alerts only if the client holds or requests some."""
         held, candles, books = (rooms.held(client.id) for rooms in (self.prices, self.candles, self.books))
         has_heartbeat = self.books.has_heartbeat(client.id)
         body: dict[str, Any] = {"pairs": held, "pair_count": len(held)}
