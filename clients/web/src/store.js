@@ -44,6 +44,11 @@ class Store {
     return this.#topics.on(topic, listener);
   }
 
+  /** @param {string} topic @param {any[]} values */
+  emit(topic, ...values) {
+    this.#topics.emit(topic, ...values);
+  }
+
   /** @param {any[]} list entries of /symbols */
   setInstruments(list) {
     const names = list.map(({ symbol }) => symbol);
@@ -52,7 +57,7 @@ class Store {
     for (const symbol of [...this.rows.keys()]) if (!listed.has(symbol)) this.rows.delete(symbol);
     for (const entry of list) this.#instrument(entry);
     this.symbols = names;
-    if (changed) this.#topics.emit("instruments");
+    if (changed) this.emit("instruments");
     for (const [symbol, body] of [...this.#early]) if (listed.has(symbol)) this.price(body, { replayed: true });
     this.#early.clear();
   }
@@ -84,7 +89,7 @@ class Store {
       if (mid !== null) this.price({ instrument: symbol, price: { bid, ask, mid, time }, timestamp, seq, epoch }, { replayed: true });
       this.#mark(symbol);
     }
-    this.#topics.emit("market");
+    this.emit("market");
   }
 
   /**
@@ -126,13 +131,13 @@ class Store {
       row.gap = { count: before + count, until: now + GAP_MARK_MS };
       this.#mark(symbol);
     }
-    this.#topics.emit("gaps");
+    this.emit("gaps");
   }
 
   /** @param {any} body answer of /health; null if it is unknown */
   setHealth(body) {
     this.health = body;
-    this.#topics.emit("sources");
+    this.emit("sources");
   }
 
   /** Forget everything: the user has signed out. */
@@ -141,17 +146,16 @@ class Store {
     this.#early.clear();
     this.fullRate.clear();
     [this.symbols, this.gaps, this.gapCount, this.health] = [[], [], 0, null];
-    this.#topics.emit("cleared");
-    this.#topics.emit("instruments");
-    this.#topics.emit("sources");
+    this.emit("cleared");
+    this.emit("instruments");
+    this.emit("sources");
   }
 }
 
 /** @param {import("./types.js").Row} row @param {any} body @param {number} at @param {boolean} replayed */
 function isOld(row, body, at, replayed) {
   if (row.mid === null) return false;
-  const numbered = typeof body.seq === "number" && row.seq !== null;
-  if (numbered && body.epoch === row.epoch) return body.seq <= row.seq;
+  if (typeof body.seq === "number" && row.seq !== null && body.epoch === row.epoch) return body.seq <= row.seq;
   return replayed && at <= row.at;
 }
 

@@ -40,9 +40,9 @@ export function mountStage(app, root, setTitle) {
     if (open?.name === name && open.view?.update) return open.view.update(route);
     const moved = open !== null;
     close();
-    const section = h("section", { class: `view view-${name}`, tabindex: "-1", "aria-label": TITLES[route.view] ?? route.symbol });
+    const section = h("section", { class: `view view-${name}`, tabindex: "0", "aria-label": TITLES[route.view] ?? route.symbol });
     const mine = (open = { name, section, view: /** @type {import("../types.js").View | null} */ (null) });
-    root.replaceChildren(section);
+    root.replaceChildren(back(), section);
     if (moved && document.activeElement === document.body) section.focus({ preventScroll: true });
     if (name === "unknown") return section.append(unknown());
     try {
@@ -69,6 +69,11 @@ export function mountStage(app, root, setTitle) {
 
   app.router.on(show);
   return { show: () => show(app.router.route), close };
+}
+
+/** Visible if the view lies over the list. */
+function back() {
+  return h("a", { class: "view-close", href: "#/", "aria-label": "Close the view", title: "Close the view", text: "×" });
 }
 
 function unknown() {
