@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis
 import psycopg2
@@ -32,6 +32,9 @@ from ops.supervisor import Supervisor
 from tests.support.databases import Databases
 from tests.support.polling import until as until
 from tests.support.servers import add_operator, equal_passwords, superuser_url
+
+if TYPE_CHECKING:
+    from tests.support.pages import Chromium
 
 # No deadline: the time of an example depends on the load of the machine. `same` tries the same
 # examples in every run, so that a failure is reproducible.
@@ -217,3 +220,13 @@ def new_ground(servers: Servers, folder: Path) -> Iterator[Ground]:
         bus = stack.enter_context(closing(Bus(servers.redis_url, utc_now)))
         store = stack.enter_context(closing(Store(url)))
         yield Ground(settings_for(url, servers.redis_url, folder), bus, store, client)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """The browser of the session. Without Chromium the test is skipped; with CI=true it fails."""
+    from tests.support import pages  # loads Playwright
+
+    browser = pages.Chromium(pages.require_chromium())
+    yield browser
+    browser.close()

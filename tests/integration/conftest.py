@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis as redis_client
@@ -26,6 +27,9 @@ from tests.conftest import Servers, new_database, settings_for
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import Web
 from tests.support.servers import of_database
+
+if TYPE_CHECKING:
+    from tests.support.pages import Chromium, Pages
 
 SHARED_REDIS_DATABASE = 1  # `hub` uses 0
 
@@ -112,3 +116,11 @@ def shared_client(request: pytest.FixtureRequest, shared_hub: Web) -> Iterator[P
     with _KINDS[request.param](shared_hub.url) as client:
         client.wait("connection_established")
         yield client
+
+
+@pytest.fixture
+def pages(chromium: Chromium) -> Iterator[Pages]:
+    """Pages of a test in the browser of the session: see `tests.support.pages.Pages`."""
+    with chromium.opened() as pages:
+        yield pages
+        pages.check()

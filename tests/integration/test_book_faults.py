@@ -16,10 +16,9 @@ from db.bus import Bus
 from db.timestamps import utc_now
 from ops import embedded
 from tests.conftest import Servers, new_database, settings_for, until
-from tests.integration.test_faults import Breakable
 from tests.support.clients import PythonClient
 from tests.support.hub_books import mirror_of
-from tests.support.processes import Web, books
+from tests.support.processes import Breakable, Web, books
 
 NAME = "BTCUSDT"
 BOOKS = [{"pair": NAME, "depth": depth} for depth in (5, 50)]

@@ -13,7 +13,8 @@ from websockets.sync.client import connect
 
 from db.bus import Bus
 from tests.conftest import until
-from tests.support import browser, hub_books
+from tests.support import hub_books
+from tests.support.pages import Pages, served
 from tests.support.plain import Books
 from tests.support.processes import ROOT, Web
 
@@ -78,18 +79,19 @@ def test_node_ws_reads_each_complete_book(url: str, shared_bus: Bus) -> None:
     assert (first, json.loads(second), code) == (best[:1], best, "1000")
 
 
-@pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
-def test_browser_reads_status_and_books(url: str, shared_bus: Bus, tmp_path: Path) -> None:
-    (tmp_path / "page").mkdir()
-    (tmp_path / "page" / "index.html").write_text(_PAGE.replace("URL_OF_HUB", json.dumps(url)))
-    with browser.opened(tmp_path / "page", "index.html", tmp_path / "profile") as page:
+def test_browser_reads_status_and_books(url: str, shared_bus: Bus, tmp_path: Path, pages: Pages) -> None:
+    (tmp_path / "index.html").write_text(_PAGE.replace("URL_OF_HUB", json.dumps(url)))
+    pages.allow("favicon.ico")
+    with served(tmp_path) as folder:
+        pages.allow_origin(folder, url)
+        page = pages.open(f"{folder}/index.html")
 
         def seen() -> list[Any]:
             return page.evaluate("window.seen") or []
 
-        until(lambda: ["orderbook", 50_000_000_001] in seen(), 60, lambda: f"{seen()} {page.complaints}")
+        until(lambda: ["orderbook", 50_000_000_001] in seen(), 60, lambda: f"{seen()} {pages.complaints}")
         publish(shared_bus, 2)
-        until(lambda: ["orderbook", 50_000_000_002] in seen(), 30, lambda: f"{seen()} {page.complaints}")
+        until(lambda: ["orderbook", 50_000_000_002] in seen(), 30, lambda: f"{seen()} {pages.complaints}")
         assert seen()[0][0] == "status"
         page.evaluate("socket.close(1000)")
-        until(lambda: ["closed", 1000] in seen(), 30, lambda: f"{seen()} {page.complaints}")
+        until(lambda: ["closed", 1000] in seen(), 30, lambda: f"{seen()} {pages.complaints}")

@@ -20,10 +20,9 @@ from db.timestamps import utc_now
 from ops import embedded
 from tests.conftest import until
 from tests.integration.test_book_faults import check, follows
-from tests.integration.test_faults import Breakable
 from tests.standins.binance import BinanceStandIn
 from tests.support.clients import PythonClient
-from tests.support.processes import Web, books
+from tests.support.processes import Breakable, Web, books
 from tests.support.store import select
 from tests.support.up import copy_data, make_data
 

@@ -35,7 +35,7 @@ from tests.examples.program import javascript, python
 from tests.examples.reported import ALERT_ID, RUN_ID
 from tests.examples.shape import difference
 from tests.examples.system import System, living
-from tests.support import browser
+from tests.support.pages import Pages, served
 from tests.support.processes import ROOT
 
 FILES = read_all()
@@ -221,16 +221,18 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
         program.check()
 
 
-@pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 @pytest.mark.parametrize("block", blocks("html"), ids=str)
-def test_html_blocks_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
+def test_html_blocks_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path, pages: Pages) -> None:
     (tmp_path / "prices.html").write_text(substituted(block.text, places))
-    with browser.opened(tmp_path, "prices.html", tmp_path / "profile") as page:
+    pages.allow("favicon.ico")
+    with served(tmp_path) as url:
+        pages.allow_origin(url, system.rest, system.hub)
+        page = pages.open(f"{url}/prices.html")
 
         def shown() -> list[str]:
             return str(page.evaluate("document.getElementById('prices')?.textContent ?? ''")).splitlines()
 
-        until(lambda: len(shown()) >= 20, 60, lambda: f"20 prices; shown: {shown()}, complaints: {page.complaints}")
+        until(lambda: len(shown()) >= 20, 60, lambda: f"20 prices; shown: {shown()}, complaints: {pages.complaints}")
         lines = shown()
     assert all(re.fullmatch(r"\w+ +[\d.]+ [\d.]+", line) for line in lines), lines
 

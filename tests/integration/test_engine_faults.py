@@ -27,10 +27,9 @@ from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import CLOSE, TEXT, Closed, WebSocket, frame
 from tests.conftest import settings_for, until
-from tests.integration.test_faults import Breakable
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.hub_variants import variant
-from tests.support.processes import Web
+from tests.support.processes import Breakable, Web
 
 PATH = "/socket.io/"
 OUTBOX = 65536

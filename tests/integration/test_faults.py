@@ -35,10 +35,9 @@ from db.postgres import Store
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import run_once
 from ops import embedded, running
-from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
-from tests.support.processes import ROOT, Running, Web, jobs, observer, stopped
+from tests.support.processes import ROOT, Breakable, Web, jobs, observer, stopped
 from tests.support.reports import fill_body
 from tests.support.servers import add_operator, operator_url
 from tests.support.store import select
@@ -53,20 +52,6 @@ LONG = "TICKWIRE_REPORTS" in os.environ
 REPORTS, KILLS = (100_000, 4) if LONG else (1_500, 1)  # KILLS of each of four processes
 REPORTS_PER_BATCH = 500 if LONG else 100
 FAULT_SECONDS = 1200 if LONG else 120
-
-
-class Breakable(Running):
-    """An embedded server that a test may kill and start again on its data."""
-
-    def __init__(self, server: Server, folder: Path) -> None:
-        super().__init__(list(server.argv), dict(server.env or {}), folder / f"{server.name}.log")
-        self.server = server
-        self.url = server.url
-
-    def start(self) -> None:
-        self.server.prepare()
-        super().start()
-        until(self.server.ready, 60, f"{self.server.name} ready")
 
 
 @pytest.fixture

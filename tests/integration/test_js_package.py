@@ -18,8 +18,8 @@ import pytest
 from db.bus import Bus
 from db.messages import Tick
 from tests.conftest import until
-from tests.support import browser
 from tests.support.clients import node
+from tests.support.pages import Pages, served
 from tests.support.processes import ROOT, Web, free_port
 
 CLIENT = ROOT / "clients" / "js"
@@ -236,20 +236,22 @@ events.push(["ready", latency]);
 </script>"""
 
 
-@pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
-def test_client_in_a_browser_over_a_restart_receives_all_prices(project: Path, hub: Web, bus: Bus, tmp_path: Path) -> None:
+def test_client_in_a_browser_over_a_restart_receives_all_prices(project: Path, hub: Web, bus: Bus, pages: Pages) -> None:
     import_map = re.search(r'<script type="importmap">.*?</script>', (CLIENT / "README.md").read_text(), re.DOTALL)
     assert import_map is not None
     packages = project / "node_modules"
     (packages / "index.html").write_text("<!doctype html>" + import_map[0] + SCRIPT.replace("HUB", json.dumps(hub.url)))
     publish(bus)
-    with browser.opened(packages, "index.html", tmp_path / "profile") as page:
+    pages.allow("favicon.ico", f"{hub.url.removeprefix('http')}/.*(ERR_|closed|failed)")  # the end of the hub
+    with served(packages) as url:
+        pages.allow_origin(url, hub.url)
+        page = pages.open(f"{url}/index.html")
 
         def events() -> list[Any]:
             return page.evaluate("window.events") or []
 
         def so_far() -> str:
-            return f"the page; events: {events()}, errors: {page.complaints}"
+            return f"the page; events: {events()}, errors: {pages.complaints}"
 
         until(lambda: any(name == "ready" for name, _ in events()), 60, so_far)
         publish(bus, 2)

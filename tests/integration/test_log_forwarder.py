@@ -22,8 +22,7 @@ from health.system.recent_logs import recent_logs
 from ops import embedded
 from ops.log_forwarder import BATCH_RECORDS, LogForwarder
 from tests.conftest import until
-from tests.integration.test_faults import Breakable
-from tests.support.processes import Web, stopped
+from tests.support.processes import Breakable, Web, stopped
 
 CANARY = "canary-77aa-do-not-show"
 

@@ -25,8 +25,7 @@ from jobs.observer.connections import SystemEventWatcher
 from jobs.observer.figures.sections import render
 from ops import embedded
 from tests.conftest import settings_for, until
-from tests.integration.test_faults import Breakable
-from tests.support.processes import stopped
+from tests.support.processes import Breakable, stopped
 from tests.support.registry import put_report
 from tests.support.servers import add_operator, operator_url
 

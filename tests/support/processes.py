@@ -17,6 +17,7 @@ from typing import Self
 
 from config.settings import Settings
 from db.rights import OWNER, READER, WRITER
+from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.servers import as_role
 
@@ -88,6 +89,20 @@ class Running:
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+
+class Breakable(Running):
+    """An embedded server that a test may kill and start again on its data."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        super().__init__(list(server.argv), dict(server.env or {}), folder / f"{server.name}.log")
+        self.server = server
+        self.url = server.url
+
+    def start(self) -> None:
+        self.server.prepare()
+        super().start()
+        until(self.server.ready, 60, f"{self.server.name} ready")
 
 
 class Web(Running):

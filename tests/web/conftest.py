@@ -1,0 +1,68 @@
+"""The site that all tests of the dashboard share, and pages on it.
+
+`site` is one per session. A module that needs another one overrides it:
+
+    @pytest.fixture(scope="module")
+    def site(start_site: StartSite) -> Site:
+        return start_site(AUTH="required")
+
+`page` is a new page, empty at first: `page.goto(site.view("#/alerts"))`. `pages` opens further ones
+and accepts what a test causes: `pages.allow("503")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Servers
+from tests.support.sites import Site, started
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.support.pages import Chromium, Pages
+
+StartSite = Callable[..., Site]
+
+
+@pytest.fixture(scope="session")
+def shared_site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of the session."""
+    with started(servers, tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def start_site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSite]:
+    """Start a site that ends with the module; the arguments are those of `sites.started`."""
+    with ExitStack() as stack:
+
+        def start(*parts: str, **options: object) -> Site:
+            return stack.enter_context(started(servers, tmp_path_factory.mktemp("site"), *parts, **options))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Chromium, shared_site: Site) -> Site:
+    """The site of the session, unless the module overrides this fixture."""
+    return shared_site
+
+
+@pytest.fixture
+def pages(chromium: Chromium, site: Site) -> Iterator[Pages]:
+    """Pages on the site. Their consoles stay empty, and requests reach REST and the hub alone."""
+    with chromium.opened() as pages:
+        pages.allow_origin(site.url, site.hub_url)
+        yield pages
+        pages.check()
+
+
+@pytest.fixture
+def page(pages: Pages) -> Page:
+    """A new page of 1440×900, dark, in English and UTC."""
+    return pages.open()
