@@ -62,6 +62,7 @@ function select(app, name, all, chosen) {
  * The answer of a list for the present filter: again if the filter has changed meanwhile.
  * @param {Filter} filter
  * @param {() => Promise<any>} load
+ * @returns {Promise<any>}
  */
 export async function filtered(filter, load) {
   const before = JSON.stringify(filter);

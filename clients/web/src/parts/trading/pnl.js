@@ -49,6 +49,7 @@ async function history(app) {
   const query = { time_range: "24h", metric_types: ["strategy"], interval: "5m", limit: 10_000 };
   let token = null;
   for (let page = 0; page < MAX_PAGES; page += 1) {
+    /** @type {any} */
     const body = await app.rest.post("api/metrics/history", token === null ? query : { ...query, page_token: token });
     rows.push(...body.data);
     token = body.next_page_token;
