@@ -107,7 +107,7 @@ def create_app(
     snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
     report_groups.attach(app, bus)
     report_symbols.attach(app, bus, store, monotonic)
-    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
+    routes = [web.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)
     cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))

@@ -44,6 +44,7 @@ from db.bus import Bus, Snapshot
 from db.postgres import Store
 from tests.conftest import until
 from tests.support.clients import FxNode, PythonClient, Rejected
+from tests.support.observability_events import event_body
 from tests.support.processes import ROOT, Running, Web
 from tests.support.reports import fill_body
 from tests.support.store import select
@@ -299,6 +300,8 @@ def test_snapshots_have_exact_decimals_and_continue_after_a_kill(client: Client,
             assert [list(each) for each in bodies] == [["timestamp", "seq", "epoch", "market_data"]] * 3
             assert bodies[0]["market_data"]["symbols"]["EUR_USD"]["bid"].endswith(".10000000000000000001")
             running = node.begin(metrics={}, count=200)
+            node.result(node.begin(events=True))
+            _await_event(node, shared_bus, "e-1")
             shared_hub.kill()
             shared_hub.start()
             last = next(everything).seq
@@ -306,6 +309,7 @@ def test_snapshots_have_exact_decimals_and_continue_after_a_kill(client: Client,
             assert next(strategies).seq > only.seq
             seqs = [each["seq"] for each in node.result(running, 60)]
             assert seqs == sorted(set(seqs))
+            _await_event(node, shared_bus, "e-2")
         until(lambda: not client._held, 30, "no section is subscribed any more")
         asyncio.run(_first_snapshots(shared_hub))
     finally:
@@ -316,6 +320,19 @@ def test_snapshots_have_exact_decimals_and_continue_after_a_kill(client: Client,
         next(everything)
     with pytest.raises(ValueError, match="no such section: prices"):
         client.metrics("prices")
+
+
+def _await_event(node: FxNode, bus: Bus, event_id: str) -> None:
+    """Publish an event until a handler has received it, which joins the channel on its own."""
+
+    def received() -> list[Any]:
+        bus.publish_events([event_body("position_closed", "observer", {"timestamp": NOON, "symbol": "EUR_USD"}, event_id)])
+        return [body for body in node.bodies("onObservabilityEvent") if body["event_id"] == event_id]
+
+    until(received, 30, f"event {event_id}")
+    body = received()[0]
+    assert (body["event_type"], body["symbol"]) == ("position_closed", "EUR_USD")
+    assert {"seq", "epoch"} <= body.keys()
 
 
 def _check(found: MetricsSnapshot) -> None:

@@ -33,7 +33,7 @@ from db.bus import Bus
 from db.postgres import Store
 from tests.support.registry import report_sources
 
-ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE, *app_module._OBSERVABILITY]
+ROUTES = [web.routes, health.make_routes(), *app_module._DATA, *app_module._STATE, *app_module._OBSERVABILITY]
 SCOPES = {**docs.SCOPES, **web.SCOPES, **sockets.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
 REFUSED, OTHER = "EUR_USD", "GBP_USD"
 
@@ -93,7 +93,7 @@ def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> Non
     def paths(scope: str) -> set[str]:
         return {path for path, each in found if each == scope}
 
-    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>", "/ws", "/ws/metrics"}
+    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/<path:name>", "/config.json", "/ws", "/ws/metrics"}
     assert paths(OPEN) == pages | {path for path, _ in found if path.startswith("/health")}
     assert {path for path in paths(OBSERVE) if not path.startswith("/api/")} == {
         "/jobs", "/gaps", "/orders", "/fills", "/positions", "/positions/statement", "/strategies",

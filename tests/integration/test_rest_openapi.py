@@ -85,7 +85,7 @@ NAMES = {
 }  # fmt: skip
 # They refuse arguments.
 CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3], KEPT_BOOKS[0], KEPT_BOOKS[2]]
-ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *KEPT_BOOKS, RUN, *OBSERVED]
+ROUTES = ["/", "/config.json", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *KEPT_BOOKS, RUN, *OBSERVED]
 TRACKED = "/api/metrics/symbols/{symbol}"
 POSTED = ["/prices", "/reports", "/api/metrics/history", TRACKED, "/api/system/alerts/acknowledge/{alert_id}"]
 SWITCH, UPLOAD = "/scenarios/{name}", "/scenarios/recordings"  # OpenAPI has no words for the files of an upload
@@ -301,7 +301,8 @@ def test_pages_load_nothing_from_another_host(client: FlaskClient, path: str) ->
     assert page.mimetype == "text/html"
     assert "//" not in page.text.replace("<!doctype html>", "")
     policy = page.headers["Content-Security-Policy"].split("; ")
-    assert {"default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(policy)
+    own_default = "default-src 'none'" if path == "/" else "default-src 'self'"
+    assert {own_default, "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(policy)
     for own in re.findall(r'(?:src|href|spec-url)="([^"]+)"', page.text):
         assert client.get(own).status_code == 200, own
 

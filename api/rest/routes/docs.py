@@ -1,4 +1,4 @@
-"""The front page, the documents of REST and the hub, and two readers.
+"""The documents of REST and the hub, and two readers.
 
 Browsers load no file from outside. Every URL is relative to its page, so that the pages work below
 any path of a proxy that strips it.
@@ -11,17 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
+from flask import Blueprint, Response, abort, current_app, jsonify, send_from_directory
 
 from api.access.model import OPEN, READ
 from api.rest.context import context
-from api.rest.routing import Routes
-from api.rest.schemas.answers import IndexSchema
-from db.timestamps import format_time
-from health.system.books import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 
-_DESCRIPTION = "A self-hosted hub for market data: prices over Socket.IO, history over REST."
-_DOCUMENTATION = {"openapi": "openapi.json", "swagger": "docs", "redoc": "redoc", "asyncapi": "asyncapi.json"}
 # Forbids the browser every request to another host; the Redoc bundle refers to a logo there.
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
@@ -69,23 +63,6 @@ _REDOC = _PAGE.format(
     attributes=' data-reader="redoc"',
     body=_READER.format(bundle="redoc.standalone.js"),
 )
-_FRONT = _PAGE.format(
-    title="Tickwire",
-    head='<link rel="icon" href="docs/static/favicon.png">\n',
-    attributes="",
-    body=f"""<h1>Tickwire</h1>
-<p>{_DESCRIPTION}</p>
-<ul>
-<li><a href="docs">The REST API, to try out</a></li>
-<li><a href="redoc">The REST API, to read</a></li>
-<li><a href="openapi.json">The OpenAPI document</a></li>
-<li><a href="asyncapi.json">The AsyncAPI document: the events of the hub</a></li>
-<li><a href="health">Health</a></li>
-<li><a href="symbols">Instruments</a></li>
-</ul>""",
-)
-
-routes = Routes("index", "The service itself")
 pages = Blueprint("docs", __name__)  # pages that are not in the OpenAPI document
 SCOPES: dict[str, str] = {}  # endpoint of `pages` -> scope
 
@@ -101,26 +78,6 @@ def _page(path: str, scope: str) -> Callable[[View], View]:
         return view
 
     return declare
-
-
-@routes.get("/", IndexSchema, scope=OPEN, doc={"responses": {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}})
-def index() -> Any:
-    """Summary of the service: a page for browsers, JSON for `Accept: application/json`."""
-    if request.accept_mimetypes.best_match(["text/html", "application/json"]) != "application/json":
-        return _html(_FRONT)
-    app = context()
-    spec: dict[str, Any] = current_app.extensions["openapi"].to_dict()
-    body = {
-        "name": "tickwire",
-        "version": app.version,
-        "description": _DESCRIPTION,
-        "documentation": _DOCUMENTATION,
-        "routes": sorted(spec["paths"]),
-        "metrics_socket": socket_url(app.settings, METRICS_ROUTE),
-        "book_socket": socket_url(app.settings, BOOKS_ROUTE),
-        "timestamp": format_time(app.clock()),
-    }
-    return body, 200, {"Vary": "Accept"}
 
 
 @_page("/openapi.json", READ)

@@ -37,7 +37,8 @@ const HANDLER_OF = {
   credentials_expiring: "onCredentialsExpiring",
   refreshed: "onRefreshed",
 };
-const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap", "onBook"];
+const EVENTS_HANDLER = "onObservabilityEvent"; // of `/metrics`: the first one joins the channel
+const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap", "onBook", EVENTS_HANDLER];
 const HISTORY_EVENTS = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
 const STEP_EVENTS = new Set(["price_update", "candle_update", "data_ready", ...HISTORY_EVENTS]); // passed on as steps, each once
 
@@ -76,11 +77,20 @@ export class FXDataPipelineClient {
 
   static {
     // onPriceUpdate(handler) and the others: each returns a function that removes the handler
-    for (const name of HANDLERS) {
+    for (const name of HANDLERS.filter((each) => each !== EVENTS_HANDLER)) {
       this.prototype[name] = function (handler) {
         return this.#register(name, handler);
       };
     }
+  }
+
+  onObservabilityEvent(handler, refused) {
+    const off = this.#register(EVENTS_HANDLER, handler);
+    const leave = this.#observing.events.follow(refused);
+    return () => {
+      off();
+      leave();
+    };
   }
 
   // state without a request
@@ -128,14 +138,14 @@ export class FXDataPipelineClient {
 
   // requests
 
-  subscribe(pairs, { candles, books, heartbeat, maxRate, since, timeout } = {}) {
-    const payload = defined({ pairs: pairs ?? undefined, candles, books, heartbeat, max_rate: maxRate, since });
+  subscribe(pairs, { candles, books, heartbeat, alerts, maxRate, since, timeout } = {}) {
+    const payload = defined({ pairs: pairs ?? undefined, candles, books, heartbeat, alerts, max_rate: maxRate, since });
     return this.#request("subscribe", payload, timeout);
   }
 
-  unsubscribe(pairs, { candles, books, heartbeat, timeout } = {}) {
+  unsubscribe(pairs, { candles, books, heartbeat, alerts, timeout } = {}) {
     this.#session.subscriptions.books.leaving(books);
-    return this.#request("unsubscribe", defined({ pairs: pairs ?? undefined, candles, books, heartbeat }), timeout);
+    return this.#request("unsubscribe", defined({ pairs: pairs ?? undefined, candles, books, heartbeat, alerts }), timeout);
   }
 
   getSubscriptions({ timeout } = {}) {
@@ -255,6 +265,7 @@ export class FXDataPipelineClient {
   /** An event of `/metrics`. The client waits for `unavailable` and `too_many_requests` itself. */
   #spaceReceived(event, body) {
     if (event === "error" && !WAITED_CODES.has(body.code)) this.#notify("onError", TickwireError.from(body));
+    if (event === "observability_event") this.#notify(EVENTS_HANDLER, body);
     this.#observing.received(event, body);
   }
 

@@ -239,6 +239,8 @@ export interface SubscriptionConfirmed {
   /** All subscribed books. */
   books?: BookTopic[];
   heartbeat?: boolean;
+  /** "all": the alerts of all instruments are subscribed. Missing unless that is so or was requested. */
+  alerts?: "all" | null;
   /** The newest snapshots of the requested books. */
   book_snapshot?: BookSnapshot[];
   timestamp: Time;
@@ -251,6 +253,7 @@ export interface UnsubscriptionConfirmed {
   candles?: CandleRoom[];
   books?: BookTopic[];
   heartbeat?: boolean;
+  alerts?: "all" | null;
   timestamp: Time;
 }
 
@@ -260,6 +263,7 @@ export interface SubscriptionsInfo {
   candles?: CandleRoom[];
   books?: BookTopic[];
   heartbeat?: boolean;
+  alerts?: "all" | null;
   timestamp: Time;
 }
 
@@ -493,6 +497,17 @@ export interface MetricsIterator extends AsyncIterableIterator<MetricsSnapshot> 
   return(): Promise<IteratorResult<MetricsSnapshot>>;
 }
 
+/** The cause of a change: `trade_executed`, `position_opened`, `system_alert`, …; with fields of its type. */
+export interface ObservabilityEvent extends Partial<Position> {
+  event_id: string;
+  event_type: string;
+  source: string;
+  metadata: Record<string, unknown>;
+  timestamp: Time;
+  details?: Record<string, any>;
+  [more: string]: unknown;
+}
+
 export interface AlertAcknowledged {
   status: "acknowledged";
   alert_id: string;
@@ -591,6 +606,8 @@ export interface SubscribeOptions extends TimeLimit {
   books?: BookTopic[] | undefined;
   /** `true` subscribes to `onHeartbeat` and `onScenarioChanged`; it needs the scope `observe`. */
   heartbeat?: boolean | undefined;
+  /** The volatility and correlation alerts of all instruments that the credential may read. */
+  alerts?: "all" | undefined;
   /** Maximum number of prices per second and pair, 0.1 to 50; the hub skips the others. */
   maxRate?: number | undefined;
   /** Resume after these positions, from `positions` of an earlier run or from `/ticks` of REST. */
@@ -601,6 +618,7 @@ export interface UnsubscribeOptions extends TimeLimit {
   candles?: CandleRoom[] | "all" | undefined;
   books?: BookTopic[] | "all" | undefined;
   heartbeat?: boolean | undefined;
+  alerts?: "all" | undefined;
 }
 
 export type Off = () => void;
@@ -720,6 +738,13 @@ export class FXDataPipelineClient {
   onVolatilityAlert(handler: (body: VolatilityAlert) => void): Off;
   onCorrelationAlert(handler: (body: CorrelationAlert) => void): Off;
   onAlertTriggered(handler: (body: AlertTriggered) => void): Off;
+  /**
+   * Events of the namespace `/metrics`; needs the scope `observe`. The first handler joins the
+   * channel, again after each reconnect, and the removal of the last one leaves it. Missed events do
+   * not follow. `refused` receives the refusal of the hub, beside `onError`; the next connection, or
+   * another handler, tries again.
+   */
+  onObservabilityEvent(handler: (body: ObservabilityEvent) => void, refused?: (error: TickwireError) => void): Off;
   onDataReady(handler: (body: DataReady) => void): Off;
   onServerStats(handler: (body: ServerStats) => void): Off;
   onPong(handler: (body: Pong) => void): Off;

@@ -26,6 +26,7 @@ export class Subscriptions {
   /** "event topic" -> { instruments, position } */
   #alerts = new Map();
   books = new Books();
+  #allAlerts = false; // whether the alerts of all instruments are subscribed
   /** `{ rate }` if all instruments are subscribed, else null */
   #everything = null;
   #epoch = null;
@@ -50,7 +51,8 @@ export class Subscriptions {
     }
     const prices = [...groups].flatMap(([rate, pairs]) => chunks(pairs).map((some) => this.#resume(some, rate)));
     const candles = chunks([...this.#candles.values()].map(({ pair, interval }) => ({ pair, interval })));
-    return [...prices, ...candles.map((some) => ({ payload: { candles: some }, resumed: true })), ...this.books.resumption()];
+    const others = [...candles.map((some) => ({ candles: some })), ...(this.#allAlerts ? [{ alerts: "all" }] : [])];
+    return [...prices, ...others.map((payload) => ({ payload, resumed: true })), ...this.books.resumption()];
   }
 
   #resume(pairs, rate) {
@@ -76,6 +78,7 @@ export class Subscriptions {
     const named = [payload.pairs ?? []].flat();
     const everything = named.includes("all");
     if (everything) this.#everything = { rate: body.max_rate };
+    if (payload.alerts) this.#allAlerts = body.alerts === "all";
     const steps = [];
     for (const pair of new Set(everything ? body.pairs : named)) {
       if (held.has(pair)) steps.push(...this.#joined(pair, payload, resumed, body));
@@ -169,6 +172,7 @@ export class Subscriptions {
   left(rooms) {
     for (const room of rooms) {
       this.books.left(room);
+      if (room === "alerts") this.#allAlerts = false;
       const [, kind, name] = /^(price|candle)_(.+)$/.exec(room) ?? [];
       if (kind === "price") this.#prices.delete(name);
       if (kind === "candle") this.#candles.delete(name.replace(/_([^_]+)$/, "|$1"));
@@ -180,11 +184,12 @@ export class Subscriptions {
     const held = new Set(body.pairs);
     const candles = candlesHeld(body);
     this.books.unsubscribed(body);
+    this.#allAlerts &&= body.alerts === "all";
     if (body.removed.length) this.#everything = null;
     for (const pair of [...this.#prices.keys()]) if (!held.has(pair)) this.#prices.delete(pair);
     for (const key of [...this.#candles.keys()]) if (!candles.has(key)) this.#candles.delete(key);
     for (const [key, { instruments }] of [...this.#alerts])
-      if (instruments && !instruments.some((pair) => held.has(pair))) this.#alerts.delete(key);
+      if (instruments && !this.#allAlerts && !instruments.some((pair) => held.has(pair))) this.#alerts.delete(key);
   }
 
   /** The steps of a broadcast; none if the user has received it before. */

@@ -147,6 +147,22 @@ test("alerts: gaps are reported while one of their instruments is subscribed", (
   assert.deepEqual(held.resumption(["EUR_USD"]), []);
 });
 
+test("all alerts: resumed until they end, with the numbers of each topic", () => {
+  const held = new Subscriptions();
+  const alert = (seq) => ({ instrument: "EUR_USD", volatility: 0.03, severity: "warning", ...at(seq) });
+  const told = (seq) => held.received("volatility_alert", alert(seq)).map(({ gap, body }) => gap?.missed ?? body.seq);
+  held.confirmed({ payload: { alerts: "all" } }, confirmed([], { alerts: "all" }));
+  assert.deepEqual(told(1), [1]);
+  held.unsubscribed({ pairs: [], removed: [], alerts: "all" });
+  assert.deepEqual([told(1), told(3)], [[], [1, 3]]);
+  assert.deepEqual(held.resumption([]), [{ payload: { alerts: "all" }, resumed: true }]);
+  held.left(["alerts"]);
+  assert.deepEqual(held.resumption([]), []);
+  held.confirmed({ payload: { alerts: "all" } }, confirmed([], { alerts: "all" }));
+  held.unsubscribed({ pairs: [], removed: [], alerts: null });
+  assert.deepEqual([held.resumption([]), told(3)], [[], [3]]);
+});
+
 test("subscription to all: resumes with new instruments until one is unsubscribed", () => {
   const held = new Subscriptions();
   held.confirmed({ payload: { pairs: "all" } }, confirmed(["EUR_USD"], { snapshot: { EUR_USD: price(1) } }));

@@ -51,6 +51,7 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   onVolatilityAlert: true,
   onCorrelationAlert: true,
   onAlertTriggered: true,
+  onObservabilityEvent: true,
   onDataReady: true,
   onInstrumentsChanged: true,
   onServerStats: true,
@@ -98,6 +99,10 @@ export async function use(): Promise<void> {
   client.onScenarioChanged(({ current_scenario }) => console.log(current_scenario.length));
   console.log(book_snapshot?.[0]?.complete.from, (await client.requestBook("BTCUSDT", 5, { timeout: 100 })).checksum + 1);
   await client.unsubscribe(null, { books: "all", heartbeat: true });
+  const { alerts }: { alerts?: "all" | null } = await client.subscribe(null, { alerts: "all" });
+  console.log(alerts ?? "none", (await client.unsubscribe(null, { alerts: "all" })).alerts, (await client.getSubscriptions()).alerts);
+  client.onObservabilityEvent(({ event_type, details }) => console.log(event_type.length, details?.["state"]))();
+  client.onObservabilityEvent(() => {}, (error) => console.log(error.code)); // prettier-ignore
   const reported = await client.report([
     { kind: "heartbeat", strategy: "trend", equity: "10000" },
     { kind: "fill", strategy: "trend", fill_id: "f-1", order_id: "o-1", symbol: "EUR_USD", side: "buy", quantity: "1", price: "1.1" },
@@ -130,6 +135,8 @@ export async function misuse(client: FXDataPipelineClient): Promise<void> {
   await client.subscribe(null, { candles: [{ pair: "EUR_USD", interval: "2m" }] });
   // @ts-expect-error unknown depth
   await client.subscribe(null, { books: [{ pair: "BTCUSDT", depth: 7 }] });
+  // @ts-expect-error alerts of single instruments come with their prices
+  await client.subscribe(null, { alerts: ["EUR_USD"] });
   // @ts-expect-error a quantity is text
   client.onBookUpdate(({ bids }) => bids[0][1] * 2);
   // @ts-expect-error the option is maxRate
