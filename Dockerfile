@@ -21,6 +21,7 @@ COPY api/ api/
 COPY cli/ cli/
 COPY clients/python/ clients/python/
 COPY clients/web/ clients/web/
+COPY clients/js/src/ clients/js/src/
 COPY data/ data/
 # The account of the processes writes nothing here: otherwise each start would compile every module.
 RUN python -m compileall -q .

@@ -94,10 +94,14 @@ def _page() -> Response:
 
 
 def _address() -> PageAddress:
-    """Return the address of the page. Raises 403 if the host cannot stand in a header."""
+    """Return the address of the page. Raises 403 if the host cannot stand in a header.
+
+    The host has passed `ALLOWED_HOSTS`. `request.host` would be empty for a name with a `_`.
+    """
     sent = request.headers.get("X-Forwarded-Proto", request.scheme)
+    host = request.headers.get("Host", "").removesuffix(":")
     try:
-        return PageAddress("https" if sent.strip().lower() == "https" else "http", request.host)
+        return PageAddress("https" if sent.strip().lower() == "https" else "http", host)
     except ValueError:
         raise ApiError(403, ErrorCode.FORBIDDEN, "the host is not allowed: see ALLOWED_HOSTS") from None
 

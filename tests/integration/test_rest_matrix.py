@@ -43,8 +43,8 @@ from tests.support.servers import of_database
 
 OPEN, DETAILS = "open", "open, details with observe"
 TABLE = {
-    "/": OPEN, "/docs": OPEN, "/redoc": OPEN, "/docs/start.js": OPEN, "/docs/static/<name>": OPEN, "/ui/<path:name>": OPEN, "/config.json": OPEN,
-    "/ws": OPEN, "/ws/metrics": OPEN, "/health/live": OPEN, "/health/ready": OPEN,
+    "/": OPEN, "/docs": OPEN, "/redoc": OPEN, "/docs/start.js": OPEN, "/docs/static/<name>": OPEN, "/ui/<path:name>": OPEN,
+    "/config.json": OPEN, "/ws": OPEN, "/ws/metrics": OPEN, "/health/live": OPEN, "/health/ready": OPEN,
     "/health": DETAILS, "/health/db": DETAILS, "/health/binance": DETAILS,
     "/openapi.json": "read", "/asyncapi.json": "read",
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",

@@ -90,3 +90,11 @@ def test_secrets_and_data_are_excluded_from_the_image() -> None:
     assert all(ignored(path) for path in (".env", "var", ".git", ".venv", "tests", "config/__pycache__", "db/x.pyc"))
     assert not ignored("db/publish.lua")
     assert not ignored("data/recordings/EUR_USD_20140505.csv.gz")
+
+
+def test_image_has_the_files_of_the_dashboard_without_those_of_its_development() -> None:
+    assert {"clients/web", "clients/js/src"} <= set(copied())
+    served = ("clients/web/index.html", "clients/web/app.css", "clients/web/src/main.js", "clients/web/vendor/vendor.json")
+    assert not any(ignored(path) for path in (*served, "clients/js/src/index.js"))
+    development = ("test/format.test.js", "package.json", "package-lock.json", "tsconfig.json", "node_modules/x/index.js")
+    assert all(ignored(f"clients/{package}/{file}") for package in ("web", "js") for file in development)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.support.pages import Chromium
+from tests.support.pages import Chromium, require_chromium
 from tests.support.sites import Site
 
 

@@ -12,6 +12,7 @@ from config.settings import Settings
 
 _MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 _HOST = re.compile(r"[\w.\-\[\]:]+", re.ASCII)
+_IPV6 = re.compile(r"\A\[[^\]]*\]")
 _PORT = re.compile(r":([0-9]+)\Z")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -47,12 +48,22 @@ def hub_sources(settings: Settings, page: PageAddress) -> str:
     """
     if settings.hub_public_url is not None:
         parts = urlsplit(settings.hub_public_url)
-        socket = "wss" if parts.scheme == "https" else "ws"
-        return f"{parts.scheme}://{parts.netloc} {socket}://{parts.netloc}"
+        host, socket = _source(parts.netloc), "wss" if parts.scheme == "https" else "ws"
+        return f"{parts.scheme}://{host} {socket}://{host}"
     if page.port == settings.api_port:
-        hub = f"{page.name}:{settings.websocket_port}"
+        hub = _source(f"{page.name}:{settings.websocket_port}")
         return f"http://{hub} ws://{hub}"
-    return f"ws://{page.host} wss://{page.host}"
+    host = _source(page.host)
+    return f"ws://{host} wss://{host}"
+
+
+def _source(host: str) -> str:
+    """Return a host as the policy contains it: `*` for an IPv6 address, which has no form there.
+
+    The grammar of sources has no brackets. Browsers leave out such a source, and would block the
+    hub: https://www.w3.org/TR/CSP3/#grammardef-host-part
+    """
+    return _IPV6.sub("*", host)
 
 
 def import_map_hash(html: bytes) -> str | None:

@@ -59,7 +59,7 @@ export class Notices {
     for (const [key, time] of this.#seen) if (now - time >= REPEAT_MS) this.#seen.delete(key);
     this.#seen.set(notice.key, now);
     this.#waiting.push(notice);
-    this.#timer ||= setTimeout(() => this.#flush(), Math.max(FIRST_MS, this.#last + SUMMARY_MS - now));
+    this.#timer ||= window.setTimeout(() => this.#flush(), Math.max(FIRST_MS, this.#last + SUMMARY_MS - now));
   }
 
   #flush() {

@@ -55,6 +55,7 @@ export class Alerts {
     this.#app = app;
     this.#offs = [
       app.hub.on("live", () => this.reload()),
+      app.session.on("change", (/** @type {string} */ state) => this.#session(state)),
       app.hub.on("alert", () => this.#soon()),
       app.hub.events((/** @type {any} */ event, /** @type {any} */ error) => this.#event(event, error)),
       app.paint.every(RELOAD_MS, () => {
@@ -117,6 +118,16 @@ export class Alerts {
     for (const off of this.#offs) off();
   }
 
+  /** Nothing of an earlier session stays. */
+  #session(/** @type {string} */ state) {
+    if (state === "open") this.reload();
+    else if (state !== "ended") {
+      this.open.clear();
+      this.loaded = false;
+      this.#tell(null);
+    }
+  }
+
   #event(/** @type {any} */ event, /** @type {any} */ error) {
     if (error) {
       this.streaming = false;
@@ -128,7 +139,7 @@ export class Alerts {
 
   #soon() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.reload(), SETTLE_MS);
+    this.#timer = window.setTimeout(() => this.reload(), SETTLE_MS);
   }
 
   #tell(/** @type {Alert | null} */ alert) {

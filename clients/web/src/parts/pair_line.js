@@ -53,7 +53,7 @@ export function pairLine(app) {
       if (known.has(key)) return draw(key);
       plot.draw([]);
       write(summary, "Loading the history …");
-      timer = setTimeout(() => load(pair, method, key), WAIT_MS);
+      timer = window.setTimeout(() => load(pair, method, key), WAIT_MS);
     },
     close: () => clearTimeout(timer),
   };
