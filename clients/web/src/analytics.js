@@ -66,6 +66,11 @@ export function nextRun(jobs, id, now) {
   return Number.isNaN(next) ? "" : `next run in ${inText(next - now)}`;
 }
 
+/** Whether there was any run of the job. @param {any} jobs @param {string} id */
+export function hasRun(jobs, id) {
+  return Boolean(jobs?.jobs.find((/** @type {any} */ job) => job.id === id)?.last_run);
+}
+
 /** The last successful run of a job, or null. @param {any} jobs @param {string} id */
 export function lastRun(jobs, id) {
   const run = jobs?.jobs.find((/** @type {any} */ job) => job.id === id)?.last_run;

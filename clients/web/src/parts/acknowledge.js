@@ -25,7 +25,7 @@ export function acknowledge(app, alert, notice) {
   const name = h("input", { class: "field", name: "by", maxlength: MAX_NAME, autocomplete: "name", value: app.settings.get("name") });
   const comment = h("textarea", { class: "field", name: "comment", maxlength: MAX_COMMENT, rows: "3" });
   const who = app.session.signedIn
-    ? h("p", { class: "note", text: "It is recorded under the name of your key or token." })
+    ? h("p", { class: "dim", text: "It is recorded under the name of your key or token." })
     : h("label", { class: "ack-label" }, h("span", { text: "Name" }), name);
   const body = h("div", { class: "ack" },
     h("p", { class: "ack-message", text: alert.message }), who,

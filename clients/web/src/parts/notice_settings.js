@@ -7,7 +7,7 @@ import { h, write } from "./h.js";
 
 /** @param {App} app @returns {{element: HTMLElement, close: () => void}} */
 export function noticeSettings(app) {
-  const problem = h("p", { class: "note", role: "status" });
+  const problem = h("p", { class: "dim", role: "status" });
   const box = (/** @type {string} */ name, /** @type {(on: boolean) => any} */ chosen) =>
     h("input", { type: "checkbox", name, onchange: (/** @type {any} */ event) => chosen(event.target.checked) });
   const sound = box("sound", (on) => {

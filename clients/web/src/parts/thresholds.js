@@ -37,7 +37,7 @@ export function thresholds(app, { symbol }) {
   const model = ownThresholds(app);
   const current = volatilities(app, () => show());
   const body = h("tbody");
-  const empty = h("p", { class: "note", text: "No threshold. Enter one below: it triggers while this page is open." });
+  const empty = h("p", { class: "dim", text: "No threshold. Enter one below: it triggers while this page is open." });
   const columns = [...(symbol ? [] : ["Instrument"]), "Condition", "Now", "Distance", "State", "Actions"];
   const table = h("table", { class: "table thresholds-table" },
     h("caption", { class: "sr-only", text: symbol ? `Own thresholds of ${symbol}` : "Own thresholds" }),

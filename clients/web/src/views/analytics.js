@@ -1,7 +1,8 @@
 // @ts-check
 /** The view of volatility and correlation, as the jobs have computed them. */
-import { FEW_OBSERVATIONS, fewest, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
+import { FEW_OBSERVATIONS, fewest, hasRun, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
 import { listNames, symbolsOf } from "../lists.js";
+import { matrixOf } from "../matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
 import { panel } from "../parts/panel.js";
@@ -24,7 +25,7 @@ export function open(app, root, route) {
   const list = listChoice(app, (value) => app.router.query({ list: value || null }));
   const parts = [volatilityPanel(app, query), correlationPanel(app, query)];
   root.classList.add("analytics-view");
-  root.append(h("h1", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element), parts.map(({ element }) => element));
+  root.append(h("h1", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element), ...parts.map(({ element }) => element));
   list.show(route.query);
   const offs = [
     app.hub.on("data_ready", (/** @type {any} */ { data_type }) => parts.forEach((part) => data_type === part.data && part.reload())),
@@ -115,8 +116,8 @@ async function save(app, note, path, params, file) {
 /** @param {App} app @param {{now: URLSearchParams}} query */
 function volatilityPanel(app, query) {
   const scale = choice(app, "scale", "Scale", [["year", "per year"], ["hour", "per hour"]]);
-  const about = h("p", { class: "note analytics-about" });
-  const failed = h("p", { class: "note", role: "status" });
+  const about = h("p", { class: "dim analytics-about" });
+  const failed = h("p", { class: "dim", role: "status" });
   const table = volatilityTable(app, (column, descending) => app.router.query({ sort: `${descending ? "-" : ""}${column}` }));
   /** @type {any} */
   let found = null;
@@ -161,8 +162,8 @@ function volatilityPanel(app, query) {
 function correlationPanel(app, query) {
   const method = choice(app, "method", "Method", METHODS.map((name) => [name, name === "ewma" ? "EWMA" : name]));
   const by = choice(app, "order", "Order", ORDERS.map((name) => [name, name === "strongest" ? "strongest pair first" : name]));
-  const about = h("p", { class: "note analytics-about" });
-  const failed = h("p", { class: "note", role: "status" });
+  const about = h("p", { class: "dim analytics-about" });
+  const failed = h("p", { class: "dim", role: "status" });
   const table = heat(app);
   /** @type {any} */
   let found = null;
@@ -174,7 +175,9 @@ function correlationPanel(app, query) {
       save(app, failed, "correlation", { method: method.value(query.now), symbols: found?.matrix?.symbols.join(",") }, `correlation_${method.value(query.now)}.csv`))],
     async load(/** @type {AbortSignal} */ signal) {
       const key = keyOf();
-      const [matrix, jobs] = await Promise.all([matrixOf(app, method.value(query.now), names(), signal), jobsOf(app, signal)]);
+      const jobs = await jobsOf(app, signal);
+      // Without any run of the job there is no matrix, and a 404 would be an error in the console.
+      const matrix = jobs === null || hasRun(jobs, DAILY) ? await matrixOf(app, method.value(query.now), names(), signal) : null;
       return { key, matrix, jobs };
     },
     show(/** @type {any} */ answer, /** @type {HTMLElement} */ content) {
@@ -204,25 +207,6 @@ function correlationPanel(app, query) {
   }
   const close = () => [made, table].forEach((part) => part.close());
   return { data: "correlation", element: made.element, reload: () => made.reload(), draw, about: tell, close };
-}
-
-/**
- * The matrix of these instruments; those that are not in it are left out. null: there is none yet.
- * @param {App} app @param {string} method @param {string[]} symbols @param {AbortSignal} signal
- * @returns {Promise<any>}
- */
-async function matrixOf(app, method, symbols, signal) {
-  if (symbols.length === 0) return null;
-  try {
-    return await app.rest.get("correlation", { method, symbols: symbols.join(",") }, { signal });
-  } catch (error) {
-    const { status, code, details } = /** @type {any} */ (error);
-    if (status === 404 && code === "no_data") return null;
-    if (status !== 404 || code !== "unknown_instrument") throw error;
-    const missing = new Set(details.symbols);
-    const rest = symbols.filter((symbol) => !missing.has(symbol));
-    return rest.length < symbols.length ? matrixOf(app, method, rest, signal) : null;
-  }
 }
 
 /** "As of … · computed … · next run in 3 h" @param {App} app @param {number} asOf @param {any} jobs @param {string} id */
