@@ -11,13 +11,11 @@ from typing import Any
 from db.alerts import Alert, acknowledge, raise_alert
 from db.bus import Bus, ReportLimits
 from db.metrics.strategy import StrategyRow, insert_strategy
-from db.partitions import make_months
 from db.postgres import Store
 from db.reports.model import Fill, Heartbeat, Order, Report, Signal
 from db.timestamps import format_time
 from jobs.books.book import Book
 from tests.support.depth import SPOT_BTC, SPOT_ETH, Recorded, diffs, snapshot
-from tests.support.registry import put_report
 from tests.support.rest_books import heartbeat, publish_book, row
 
 SCENARIO = "stable-mode"
@@ -46,7 +44,6 @@ def publish_books(bus: Bus, moment: datetime) -> None:
         publish_book(bus, symbol, book, update_id, moment)
         rows[symbol] = row(symbol, moment - timedelta(hours=2), book=book)
     bus.put_books(rows, whole=True)
-    put_report(bus, "books@main", now=moment, books=dict.fromkeys(BOOKS, "live"))
     publish_heartbeat(bus, moment, 599)
 
 
@@ -176,7 +173,6 @@ def store_pnl(store: Store, moment: datetime) -> None:
         for pnl in [_pnl(number, minute)]
     ]
     with store.transaction() as cursor:
-        make_months(cursor, "metrics_strategy_1s", {f"{row.time:%Y-%m}" for row in rows})
         insert_strategy(cursor, rows)
 
 

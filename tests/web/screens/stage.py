@@ -94,6 +94,7 @@ def started(folder: Path) -> Iterator[Stage]:
         store = stack.enter_context(closing(Store(postgres.url)))
         stack.enter_context(_process("jobs", environ, folder, WRITER))
         _play(bus, store)
+        content.raise_alerts(store, MOMENT)
         _compute(JobContext(settings, bus, store, lambda: MOMENT))
         environ |= {"SOURCES": f"{SOURCE},scenario"}
         stage = Stage(settings, MOMENT, bus, store, *stack.enter_context(_webs(environ, MOMENT, folder, "main")), environ, folder)
@@ -143,9 +144,8 @@ def _compute(context: JobContext) -> None:
 
 
 def _fill(stage: Stage) -> None:
-    """Add books, alerts and bots."""
+    """Add books and bots."""
     content.publish_books(stage.bus, stage.moment)
-    content.raise_alerts(stage.store, stage.moment)
     content.store_pnl(stage.store, stage.moment)
     with closing(stage.bus_at(stage.moment - 10 * MINUTE)) as early:
         content.report_trades(stage.bus, early, stage.moment)
