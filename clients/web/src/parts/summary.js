@@ -2,10 +2,12 @@
 /** The legend of a chart with the current, smallest, mean and largest value of each line. */
 
 import { NONE, number } from "../format.js";
+import { CellText, split } from "./cell_text.js";
 import { h } from "./h.js";
 
 /** @typedef {{current: number, min: number, mean: number, max: number}|null} Figures */
 
+const PLACES = 4; // decimals of the figures that are computed here
 const NAMES = /** @type {const} */ (["current", "min", "mean", "max"]);
 
 /**
@@ -30,15 +32,15 @@ export function summary(lines, unit, seconds) {
 
 /** @param {{label: string, color: string}} line @param {number} index @param {boolean} several */
 function row(line, index, several) {
-  const cells = NAMES.map(() => h("td", { class: "num", text: NONE }));
+  const cells = NAMES.map(() => new CellText(h("td"), "num"));
   const swatch = h("span", { class: `series-swatch series-swatch-${index}`, "aria-hidden": "true" });
   swatch.style.setProperty("--series-ink", `var(--${line.color})`);
   const name = h("th", { scope: "row" }, several ? swatch : "", line.label);
-  return { element: h("tr", {}, name, ...cells), cells };
+  return { element: h("tr", {}, name, ...cells.map((cell) => cell.element)), cells };
 }
 
 /**
- * @param {HTMLElement[]} cells
+ * @param {CellText[]} cells
  * @param {Figures} figures
  * @param {string|null} last
  * @param {number} places
@@ -46,8 +48,7 @@ function row(line, index, several) {
  */
 function fill(cells, figures, last, places, unit) {
   NAMES.forEach((name, index) => {
-    const shown = figures === null ? NONE : withUnit(exact(name, figures, last, places), unit);
-    if (cells[index].textContent !== shown) cells[index].textContent = shown;
+    cells[index].write(figures === null ? NONE : withUnit(exact(name, figures, last, places), unit));
   });
 }
 
@@ -59,12 +60,18 @@ function fill(cells, figures, last, places, unit) {
  * @param {number} places
  */
 function exact(name, figures, last, places) {
-  return name === "current" && last !== null ? last : figures[name].toFixed(places);
+  return name === "current" && last !== null ? last : rounded(figures[name], places);
+}
+
+/** About five digits, and at most the decimals of the source. @param {number} value @param {number} places */
+function rounded(value, places) {
+  const whole = Math.floor(Math.log10(Math.max(1, Math.abs(value))));
+  return value.toFixed(Math.max(0, Math.min(places, PLACES - whole)));
 }
 
 /** @param {string} text @param {string} unit */
 function withUnit(text, unit) {
-  return unit === "" ? number(text) : `${number(text)} ${unit}`;
+  return unit === "" ? split(number(text), PLACES) : `${number(text)} ${unit}`;
 }
 
 /** @param {number} seconds */

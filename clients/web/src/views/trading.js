@@ -21,12 +21,12 @@ const OF_POSITIONS = new Set(["position_opened", "position_closed", "trade_execu
 export function open(app, root, route) {
   const filter = filterOf(route);
   const bar = filterBar(app, filter);
-  const note = h("p", { class: "note trading-note", role: "status", hidden: true });
+  const note = h("p", { class: "panels-note", role: "status", hidden: true });
   const made = panels(app, filter);
   root.append(
-    h("header", { class: "view-head trading-head" }, h("h1", { text: "Trading" }), bar.element),
+    h("header", { class: "panels-head" }, h("h1", { text: "Trading" }), bar.element),
     note,
-    h("div", { class: "trading-panels" }, ...made.all.map(({ element }) => element)),
+    h("div", { class: "panels" }, ...made.all.map(({ element }) => element)),
   );
   const metrics = stream(app, {
     channels: ["strategy", "execution"],

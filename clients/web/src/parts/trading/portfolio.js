@@ -15,7 +15,7 @@ export function portfolio(app) {
     { name: "signals_generated", title: "Signals" },
     { name: "currency", title: "Currency" },
   ]);
-  const incomplete = h("p", { class: "trading-warn", "data-name": "incomplete", hidden: true });
+  const incomplete = h("p", { class: "trading-incomplete panels-warn", "data-name": "incomplete", hidden: true });
   const show = (/** @type {any} */ section) => {
     figures.show({
       total_pnl: amount("total_pnl", section.total_pnl),

@@ -13,7 +13,7 @@ export const NO_REPORT = "No strategy has reported. See POST /reports.";
  * @param {Node[]} children
  */
 export function sectionPanel(app, { title, name, show, empty = () => false }, children) {
-  const note = h("p", { class: "note trading-section-note", hidden: true });
+  const note = h("p", { class: "trading-section-note", hidden: true });
   const none = h("p", { class: "trading-empty", hidden: true },
     NO_REPORT, " ", h("a", { href: "docs#/reports", text: "Documentation of reports" }));
   const figures = h("div", { class: "trading-figures" }, ...children);
