@@ -12,11 +12,10 @@ const NAMES = /** @type {const} */ (["current", "min", "mean", "max"]);
 
 /**
  * @param {{label: string, color: string}[]} lines
- * @param {string} unit
  * @param {number} seconds the window of the figures
  * @returns {{element: HTMLElement, show(all: Figures[], last: (string|null)[], places: number): void}}
  */
-export function summary(lines, unit, seconds) {
+export function summary(lines, seconds) {
   const rows = lines.map((line, index) => row(line, index, lines.length > 1));
   const head = h("tr", {}, h("th", { scope: "col", text: windowText(seconds) }),
     ...NAMES.map((name) => h("th", { scope: "col", class: "num", text: name })));
@@ -25,7 +24,7 @@ export function summary(lines, unit, seconds) {
   return {
     element,
     show(all, last, places) {
-      all.forEach((each, index) => fill(rows[index].cells, each, last[index], places, unit));
+      all.forEach((each, index) => fill(rows[index].cells, each, last[index], places));
     },
   };
 }
@@ -44,11 +43,10 @@ function row(line, index, several) {
  * @param {Figures} figures
  * @param {string|null} last
  * @param {number} places
- * @param {string} unit
  */
-function fill(cells, figures, last, places, unit) {
+function fill(cells, figures, last, places) {
   NAMES.forEach((name, index) => {
-    cells[index].write(figures === null ? NONE : withUnit(exact(name, figures, last, places), unit));
+    cells[index].write(figures === null ? NONE : split(number(exact(name, figures, last, places)), PLACES));
   });
 }
 
@@ -67,14 +65,4 @@ function exact(name, figures, last, places) {
 function rounded(value, places) {
   const whole = Math.floor(Math.log10(Math.max(1, Math.abs(value))));
   return value.toFixed(Math.max(0, Math.min(places, PLACES - whole)));
-}
-
-/** @param {string} text @param {string} unit */
-function withUnit(text, unit) {
-  return unit === "" ? split(number(text), PLACES) : `${number(text)} ${unit}`;
-}
-
-/** @param {number} seconds */
-function windowText(seconds) {
-  return seconds >= 3600 ? `Last ${seconds / 3600} h` : `Last ${seconds / 60} min`;
 }

@@ -18,7 +18,7 @@ const CHARTS = [
 
 /** @param {any} app @param {HTMLElement} root */
 export function open(app, root) {
-  root.append(h("header", { class: "panels-head" }, h("h1", { text: "Scenarios" })));
+  root.append(h("h1", { class: "sr-only", text: "Scenarios" }));
   if (!app.config.features.includes("scenarios")) {
     root.append(h("p", { class: "note", text: "Scenarios are not enabled. Start Tickwire with SOURCES=scenario." }));
     return { close() {} };

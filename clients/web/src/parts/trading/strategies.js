@@ -5,8 +5,8 @@ import { number } from "../../format.js";
 import { split } from "../cell_text.js";
 import { liveTable } from "../live_table.js";
 import { amount, figure, listed, stateOf } from "./figures.js";
-import { nothing } from "./portfolio.js";
-import { sectionPanel } from "./section.js";
+import { noReport, nothing } from "./portfolio.js";
+import { sectionPanel } from "../section.js";
 
 const COLUMNS = [
   { name: "strategy", title: "Strategy" },
@@ -46,7 +46,7 @@ export function strategies(app, filter, when) {
       .map(([name, entry]) => ({ key: name, cells: cells(app, name, entry, state.now, when) }));
     table.show(rows);
   };
-  return sectionPanel(app, { title: "Strategies", name: "strategy", show, empty: nothing }, [table.element]);
+  return sectionPanel(app, { title: "Strategies", name: "strategy", none: noReport(), show, empty: nothing }, [table.element]);
 }
 
 /** @param {import("./filter.js").Filter} filter @param {string} name @param {any} entry */
