@@ -66,3 +66,8 @@ function rounded(value, places) {
   const whole = Math.floor(Math.log10(Math.max(1, Math.abs(value))));
   return value.toFixed(Math.max(0, Math.min(places, PLACES - whole)));
 }
+
+/** @param {number} seconds */
+function windowText(seconds) {
+  return seconds >= 3600 ? `Last ${seconds / 3600} h` : `Last ${seconds / 60} min`;
+}
