@@ -71,7 +71,12 @@ function summaryText(latency) {
   const parts = [
     delivery && `Median ${delivery.p50.toFixed(1)} ms, 95 % within ${delivery.p95.toFixed(1)} ms, longest ${delivery.max.toFixed(1)} ms.`,
     trip && `Round trip ${trip.p50.toFixed(1)} ms.`,
-    typeof latency?.clockOffset === "number" && `The clock of the hub is ${latency.clockOffset.toFixed(0)} ms ahead.`,
+    typeof latency?.clockOffset === "number" && offsetText(latency.clockOffset),
   ];
   return parts.filter(Boolean).join(" ");
+}
+
+/** @param {number} ms by which the hub's clock is ahead */
+function offsetText(ms) {
+  return `The clock of the hub is ${Math.abs(ms).toFixed(0)} ms ${ms < 0 ? "behind" : "ahead of"} that of this machine.`;
 }
