@@ -49,7 +49,6 @@ class Hub {
     this.#app = app;
     this.#interests = new Interests(this, app.store);
     setInterval(() => this.#ping(), CLOCK_PINGS_MS);
-    app.session.on("renewed", () => this.#renewed());
   }
 
   get address() {
@@ -124,7 +123,7 @@ class Hub {
   #open(transports) {
     const { origin, path } = this.address;
     const { session } = this.#app;
-    const auth = session.signedIn ? () => this.#credential() : undefined;
+    const auth = session.signedIn ? () => session.credential() : undefined;
     const client = new FXDataPipelineClient(origin, {
       transports,
       auth,
@@ -153,10 +152,10 @@ class Hub {
     client.onPriceUpdate(current((body, about) => this.emit("price", body, about)));
     client.onVolatilityAlert(current((body) => this.emit("alert", { event: "volatility_alert", body })));
     client.onCorrelationAlert(current((body) => this.emit("alert", { event: "correlation_alert", body })));
-    client.onObservabilityEvent?.(current((body) => this.#interests.event(body)));
     client.onSubscriptionConfirmed(current((body) => this.#snapshot(body)));
     client.onGap(current((gap) => gap.reason === "epoch" && this.emit("epoch", gap)));
     client.onConnectionEstablished(current((body) => this.#established(body)));
+    client.onRefreshed(current((body) => this.#app.session.setScopes(body.scopes)));
     client.onDisconnect(current((about) => this.#lost(about)));
     client.onError(current((error) => this.#failed(error)));
   }
@@ -246,13 +245,5 @@ class Hub {
     } catch {
       // The connection is lost or slow: its state shows that.
     }
-  }
-
-  #credential() {
-    return this.#app.session.credential();
-  }
-
-  #renewed() {
-    this.emit("renewing");
   }
 }

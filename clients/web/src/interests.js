@@ -16,8 +16,6 @@ export class Interests {
   #applied = new Set();
   /** @type {any} */
   #client = null; // to which `#applied` belongs
-  /** @type {Set<(event: any, error?: any) => void>} */
-  #events = new Set();
   /** Functions that begin an iterator on the current client. @type {Set<() => void>} */
   #streams = new Set();
   #rate = RATE_UP_TO_1000;
@@ -128,13 +126,16 @@ export class Interests {
 
   /** @param {(event: any, error?: any) => void} fn */
   events(fn) {
-    this.#events.add(fn);
-    return () => void this.#events.delete(fn);
-  }
-
-  /** An `observability_event`. @param {any} body */
-  event(body) {
-    for (const fn of [...this.#events]) fn(body);
+    let off = () => {};
+    const begin = () => {
+      off = this.#client.onObservabilityEvent(fn, (/** @type {any} */ error) => fn(null, error));
+    };
+    this.#streams.add(begin);
+    if (this.#client?.connected) begin();
+    return () => {
+      this.#streams.delete(begin);
+      off();
+    };
   }
 
   /**

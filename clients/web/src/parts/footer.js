@@ -11,6 +11,7 @@ export function mountFooter(app, root) {
   const parts = h("ul", { class: "foot-list" });
   root.append(parts);
   root.setAttribute("aria-label", "State of the system");
+  root.tabIndex = 0; // it scrolls on narrow screens
   /** @type {any} */
   let stats = null;
   let last = "";

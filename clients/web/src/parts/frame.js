@@ -12,10 +12,11 @@ const MARK = "[not live] ";
  * @param {string | null} scenario from the events of the hub
  */
 export function simulation(config, health, scenario) {
-  const replay = Object.keys(health?.sources ?? {}).find((name) => name === "replay" || name.startsWith("replay:"));
-  const running = scenario ?? health?.current_scenario ?? null;
-  if (running) return running;
-  return replay ?? config.simulated ?? null;
+  const sources = Object.keys(health?.sources ?? {});
+  const played = config.simulated === "scenario" || config.features.includes("scenarios") || sources.includes("scenario");
+  const running = played ? (scenario ?? health?.current_scenario ?? null) : null; // /health has a default without one
+  const replay = sources.find((name) => name === "replay" || name.startsWith("replay:"));
+  return running ?? replay ?? config.simulated ?? null;
 }
 
 /** @param {import("../types.js").App} app @param {HTMLElement} root */

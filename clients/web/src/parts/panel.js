@@ -116,10 +116,12 @@ class Panel {
   }
 }
 
-/** The sentence for a missing right. @param {any} error */
+/** The sentence for a missing right, from the details of a refusal. @param {any} error */
 export function scopeText({ details, message }) {
-  const scope = details?.scope?.[0];
-  return scope ? `Your key lacks the scope \`${scope}\`.` : message;
+  const [scope] = details?.scope ?? [];
+  if (scope) return `Your key lacks the scope \`${scope}\`.`;
+  const symbols = details?.symbol ?? details?.symbols;
+  return symbols?.length ? `Your key has no right to ${symbols.join(", ")}.` : message;
 }
 
 /** Rows in place of data that are not there yet. @param {number} [rows] */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The pane of the open view: loads its module on first use, and closes it when another one opens. */
 import { h } from "./h.js";
+import { refusalOf } from "./readable.js";
 
 /** view -> its module @type {Record<string, string>} */
 const MODULES = {
@@ -29,7 +30,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
  * @param {(title: string) => void} setTitle
  */
 export function mountStage(app, root, setTitle) {
-  /** @type {{name: string, section: HTMLElement, view: import("../types.js").View | null} | null} */
+  /** @type {{name: string, symbol: string | null, section: HTMLElement, view: import("../types.js").View | null} | null} */
   let open = null;
 
   /** @param {import("../types.js").Route} route */
@@ -37,17 +38,18 @@ export function mountStage(app, root, setTitle) {
     const name = MODULES[route.view] ?? "unknown";
     document.documentElement.dataset.view = route.view;
     setTitle(`${route.symbol?.replace("_", "/") ?? TITLES[route.view]} · Tickwire`);
-    if (open?.name === name && open.view?.update) return open.view.update(route);
+    if (open?.name === name && open.symbol === route.symbol && open.view?.update) return open.view.update(route);
     const moved = open !== null;
     close();
     const section = h("section", { class: `view view-${name}`, tabindex: "0", "aria-label": TITLES[route.view] ?? route.symbol });
-    const mine = (open = { name, section, view: /** @type {import("../types.js").View | null} */ (null) });
+    const mine = (open = { name, symbol: route.symbol, section, view: /** @type {import("../types.js").View | null} */ (null) });
     root.replaceChildren(back(), section);
     if (moved && document.activeElement === document.body) section.focus({ preventScroll: true });
     if (name === "unknown") return section.append(unknown());
     try {
-      const module = await import(`../views/${name}.js`);
+      const [module, refusal] = await Promise.all([import(`../views/${name}.js`), route.symbol && refusalOf(app, route.symbol)]);
       if (mine !== open) return;
+      if (refusal) return section.replaceChildren(refusal);
       mine.view = module.open(app, section, app.router.route);
     } catch (error) {
       reportError(error);

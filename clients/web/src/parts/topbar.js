@@ -148,10 +148,12 @@ function clock({ clock, settings, paint }) {
 
 /** @param {import("../types.js").App} app @param {{toggle(): void}} notices */
 function pauseButton(app, notices) {
-  const button = h("button", { class: "button top-icon", type: "button", onclick: () => notices.toggle() });
+  // Drawn, since the usual fonts of Linux have no sign for a pause.
+  const sign = h("span", { class: "sign-pause", "aria-hidden": "true" });
+  const button = h("button", { class: "button top-icon", type: "button", onclick: () => notices.toggle() }, sign);
   const show = () => {
     const { paused } = app.paint;
-    write(button, paused ? "▶" : "⏸");
+    sign.className = paused ? "sign-continue" : "sign-pause";
     button.setAttribute("aria-label", paused ? "Continue painting" : "Pause painting");
     button.title = paused ? "Continue (f)" : "Pause (f)";
     button.setAttribute("aria-pressed", String(paused));
@@ -166,9 +168,9 @@ function themeButton({ settings }) {
   const button = h("button", {
     class: "button top-icon",
     type: "button",
-    text: "◐",
     onclick: () => settings.set("theme", theme() === "dark" ? "light" : "dark"),
   });
+  button.append(h("span", { class: "sign-theme", "aria-hidden": "true" }));
   const show = () => {
     const other = theme() === "dark" ? "light" : "dark";
     button.setAttribute("aria-label", `Use the ${other} theme`);
