@@ -2,7 +2,7 @@
 /** The view of volatility and correlation, as the jobs have computed them. */
 import { FEW_OBSERVATIONS, fewest, hasRun, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
 import { listNames, symbolsOf } from "../lists.js";
-import { matrixOf } from "../matrix.js";
+import { instrumentsKnown, matrixOf } from "../matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
 import { panel } from "../parts/panel.js";
@@ -133,7 +133,8 @@ function volatilityPanel(app, query) {
     title: "Volatility",
     actions: [scale.element, button("CSV", "Download volatilities as CSV", () => save(app, failed, "volatility/latest", selection(app, query.now), "volatility.csv"))],
     async load(/** @type {AbortSignal} */ signal) {
-      const [body, jobs] = await Promise.all([app.rest.get("volatility/latest", {}, { signal }), jobsOf(app, signal)]);
+      const answers = [app.rest.get("volatility/latest", {}, { signal }), jobsOf(app, signal), instrumentsKnown(app)];
+      const [body, jobs] = await Promise.all(answers);
       return { body, jobs };
     },
     show(/** @type {any} */ answer, /** @type {HTMLElement} */ content) {
@@ -185,6 +186,7 @@ function correlationPanel(app, query) {
     title: "Correlation",
     actions: [method.element, by.element, button("CSV", "Download correlations as CSV", csv)],
     async load(/** @type {AbortSignal} */ signal) {
+      await instrumentsKnown(app);
       const key = keyOf();
       const jobs = await jobsOf(app, signal);
       // Without any run of the job there is no matrix, and a 404 would be an error in the console.
