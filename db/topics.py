@@ -106,6 +106,8 @@ HEARTBEAT_TOPIC = "heartbeat"  # the only topic of `heartbeats`
 SCENARIO_TOPIC = "scenario"  # the only topic of `scenario_changes`
 HEARTBEAT_ROOM = "heartbeat"  # of `heartbeats` and `scenario_changes`
 
+ALERTS_ROOM = "alerts"  # of `volatility_alerts` and `correlation_alerts`, of all instruments
+
 
 def report_key(bot: str, kind: str, report_id: str) -> str:
     """Key of the digest of a report, by which repeated ones are found."""

@@ -91,6 +91,11 @@ def _instrument(data: Mapping[str, Any]) -> Address:
     return Address(name, (name,), (topics.price_room(name),))
 
 
+def _alerts_of_instrument(data: Mapping[str, Any]) -> Address:
+    name = data["instrument"]
+    return Address(name, (name,), (topics.price_room(name), topics.ALERTS_ROOM))
+
+
 def _candle_series(data: Mapping[str, Any]) -> Address:
     name, interval = data["instrument"], data["interval"]
     return Address(topics.candle_topic(name, interval), (name,), (topics.candle_room(name, interval),))
@@ -98,7 +103,7 @@ def _candle_series(data: Mapping[str, Any]) -> Address:
 
 def _pair_of_instruments(data: Mapping[str, Any]) -> Address:
     first, second = data["instrument1"], data["instrument2"]
-    return Address(f"{first}|{second}", (first, second), (topics.price_room(first), topics.price_room(second)))
+    return Address(f"{first}|{second}", (first, second), (topics.price_room(first), topics.price_room(second), topics.ALERTS_ROOM))
 
 
 def _data_type(data: Mapping[str, Any]) -> Address:
@@ -175,9 +180,9 @@ _ROWS = (
         STREAMS[topics.VOLATILITY_ALERTS],
         "volatility_alert",
         bus.VolatilityAlertSchema(),
-        _instrument,
+        _alerts_of_instrument,
         READ,
-        audience="Clients that hold the instrument",
+        audience="Clients that hold the instrument, or `alerts` and may read it, once",
     ),
     Channel(
         STREAMS[topics.CORRELATION_ALERTS],
@@ -185,7 +190,7 @@ _ROWS = (
         bus.CorrelationAlertSchema(),
         _pair_of_instruments,
         READ,
-        audience="Clients that hold either instrument and may read both, once",
+        audience="Clients that hold either instrument or `alerts`, and may read both, once",
     ),
     Channel(
         STREAMS[topics.DATA_READY],

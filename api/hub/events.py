@@ -107,10 +107,16 @@ class Events:
         clock = clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(
             self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit,
-            lambda access: [*book_rooms.denied(access), *([] if metrics is None else metrics.rooms.denied(access))],
+            self._denied,
         )  # fmt: skip
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
+
+    def _denied(self, namespace: str, access: Access) -> list[str]:
+        """Return the denied rooms of a namespace, beside those of prices and candles."""
+        if namespace == MAIN:
+            return [*self.market.books.denied(access), *self.market.alert_room.denied(access)]
+        return self.metrics.rooms.denied(access)
 
     # connections
 

@@ -126,6 +126,7 @@ def _instruments(witness: Witness, settings: Settings) -> None:
 def _broadcasts(witness: Witness) -> None:
     """Publish the messages of the jobs, through the functions of the jobs."""
     bus, hour = witness.bus, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    witness.request("subscribe_alerts", "subscribe", "subscription_confirmed", {"alerts": "all"})
     witness.receive(
         "volatility_alert",
         "volatility_alert",
@@ -136,6 +137,7 @@ def _broadcasts(witness: Witness) -> None:
         "correlation_alert",
         cause=lambda: bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.5, previous=0.875, threshold=0.2, severity="warning"),
     )
+    witness.request("unsubscribe_alerts", "unsubscribe", "unsubscription_confirmed", {"alerts": "all"})
     witness.receive("data_ready", "data_ready", cause=lambda: bus.publish_data_ready("volatility", ["EUR_USD", "GBP_USD"], hour))
 
 

@@ -329,7 +329,8 @@ def _await_event(node: FxNode, bus: Bus, event_id: str) -> None:
         bus.publish_events([event_body("position_closed", "observer", {"timestamp": NOON, "symbol": "EUR_USD"}, event_id)])
         return [body for body in node.bodies("onObservabilityEvent") if body["event_id"] == event_id]
 
-    body = until(received, 30, f"event {event_id}")[0]
+    until(received, 30, f"event {event_id}")
+    body = received()[0]
     assert (body["event_type"], body["symbol"]) == ("position_closed", "EUR_USD")
     assert {"seq", "epoch"} <= body.keys()
 

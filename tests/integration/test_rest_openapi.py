@@ -85,7 +85,21 @@ NAMES = {
 }  # fmt: skip
 # They refuse arguments.
 CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3], KEPT_BOOKS[0], KEPT_BOOKS[2]]
-ROUTES = ["/", "/config.json", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *KEPT_BOOKS, RUN, *OBSERVED]
+ROUTES = [
+    "/",
+    "/config.json",
+    *HEALTH,
+    "/symbols",
+    "/market",
+    "/price/latest",
+    *LISTINGS,
+    *WHOLE,
+    "/sessions",
+    "/jobs",
+    *KEPT_BOOKS,
+    RUN,
+    *OBSERVED,
+]
 TRACKED = "/api/metrics/symbols/{symbol}"
 POSTED = ["/prices", "/reports", "/api/metrics/history", TRACKED, "/api/system/alerts/acknowledge/{alert_id}"]
 SWITCH, UPLOAD = "/scenarios/{name}", "/scenarios/recordings"  # OpenAPI has no words for the files of an upload

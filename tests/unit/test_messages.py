@@ -48,8 +48,8 @@ LEAST: dict[str, dict[str, Any]] = {
 # channel -> topic and rooms of that message
 GOES_TO = {
     topics.PRICES: ("EUR_USD", ("price_EUR_USD",)),
-    topics.VOLATILITY_ALERTS: ("EUR_USD", ("price_EUR_USD",)),
-    topics.CORRELATION_ALERTS: ("EUR_USD|GBP_USD", ("price_EUR_USD", "price_GBP_USD")),
+    topics.VOLATILITY_ALERTS: ("EUR_USD", ("price_EUR_USD", "alerts")),
+    topics.CORRELATION_ALERTS: ("EUR_USD|GBP_USD", ("price_EUR_USD", "price_GBP_USD", "alerts")),
     topics.DATA_READY: ("volatility", ()),
     topics.CANDLES: ("EUR_USD|1m", ("candle_EUR_USD_1m",)),
     topics.METRICS: ("", ("metrics",)),
@@ -216,7 +216,7 @@ def test_message_with_one_arbitrary_field_is_a_message_or_bad(data: st.DataObjec
         return
     assert message.body == raw
     prefix = {topics.CANDLES: "candle", topics.BOOKS: "book", topics.BOOK_STATES: "book"}.get(channel, "price")
-    others = ("metrics", "events", "heartbeat")
+    others = ("metrics", "events", "heartbeat", "alerts")
     assert all(room.startswith((f"{prefix}_EUR_USD", f"{prefix}_GBP_USD", *others)) for room in message.rooms)
     assert isinstance(message.topic, str)
 

@@ -14,6 +14,7 @@ from api.hub.alerts.requests import AlertRequests
 from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout, granted
 from api.hub.metrics.deferred import Deferred
+from api.hub.rooms.alerts import AlertRoom
 from api.hub.rooms.books import BookRooms
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.changes import InstrumentChange
@@ -57,6 +58,7 @@ class MarketEvents:
         self.prices = prices
         self.candles = candles
         self.books = books
+        self.alert_room = AlertRoom(fanout)
         self._alerts = alerts
         self._timestamp = timestamp
 
@@ -109,6 +111,8 @@ class MarketEvents:
         book_snapshot = self.books.join(client.id, books, rate)
         if asked["heartbeat"]:
             self.books.set_heartbeat(client.id, wanted=True)
+        if asked["alerts"]:
+            self.alert_room.join(client.id)
         answer = {
             **self._held(client, asked),
             "added": added,
@@ -133,6 +137,8 @@ class MarketEvents:
         self.books.leave(client.id, asked["books"])
         if asked["heartbeat"]:
             self.books.set_heartbeat(client.id, wanted=False)
+        if asked["alerts"]:
+            self.alert_room.leave(client.id)
         return Answer({**self._held(client, asked), "removed": removed, "timestamp": self._timestamp()})
 
     def get_subscriptions(self, client: Client, asked: dict[str, Any]) -> Answer:
@@ -171,7 +177,7 @@ class MarketEvents:
         return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
 
     def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return the rooms of the client; candles and books only if it holds or requests some."""
+        """Return the rooms; candles, books and alerts only if the client holds or requests some."""
         held, candles, books = (rooms.held(client.id) for rooms in (self.prices, self.candles, self.books))
         has_heartbeat = self.books.has_heartbeat(client.id)
         body: dict[str, Any] = {"pairs": held, "pair_count": len(held)}
@@ -179,12 +185,14 @@ class MarketEvents:
             body["candles"] = candles
         if books or has_heartbeat or asked.get("books") or asked.get("heartbeat"):
             body.update(books=books, heartbeat=has_heartbeat)
+        if (alerts := self.alert_room.held(client.id)) or asked.get("alerts"):
+            body["alerts"] = alerts
         return body
 
 
 def _check_scopes(access: Access, asked: Mapping[str, Any]) -> None:
     """Raise `Refusal` unless the client has the scopes for these rooms."""
-    if not access.allows(READ) and any(asked[name] for name in ("pairs", "candles", "books")):
+    if not access.allows(READ) and any(asked[name] for name in ("pairs", "candles", "books", "alerts")):
         raise forbidden_scope(READ)
     if asked["heartbeat"] and not access.allows(OBSERVE):
         raise forbidden_scope(OBSERVE)

@@ -60,7 +60,7 @@ class LiveRights:
 
     Fewer rights leave rooms and delete alerts at once; more rights wait for `subscribe`. `pause`
     lets other greenlets run. `clock` returns aware UTC. `audit` receives tokens of other callers.
-    `denied` returns more rooms that a client with these rights must not be in.
+    `denied` returns more rooms of a namespace that a client with these rights must not be in.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LiveRights:
         connections: Connections,
         clock: Callable[[], datetime],
         audit: Audit | None = None,
-        denied: Callable[[Access], list[str]] = lambda access: [],
+        denied: Callable[[str, Access], list[str]] = lambda namespace, access: [],
     ) -> None:
         self._clients = clients
         self._prices, self._candles = rooms
@@ -138,7 +138,7 @@ class LiveRights:
         client = self._clients.change(client, access)
         self._expiries.watch(client)
         held = client.fanout.rooms(client.id)
-        denied = (*self._prices.denied(access), *self._candles.denied(access), *self._denied(access))
+        denied = (*self._prices.denied(access), *self._candles.denied(access), *self._denied(client.fanout.namespace, access))
         removed = [room for room in denied if room in held]
         if removed:
             client.fanout.leave(client.id, removed)

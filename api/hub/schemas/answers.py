@@ -18,7 +18,7 @@ from api.fields import Flag, Number, TimeText
 from api.hub.schemas import bus
 from api.hub.schemas.books import BookSnapshotSchema
 from api.hub.schemas.metrics import METRICS_SPACE, AlertSchema
-from api.hub.schemas.requests import METRICS, OPERATORS
+from api.hub.schemas.requests import ALL, METRICS, OPERATORS
 from db.intervals import INTERVALS
 from db.topics import BOOK_DEPTHS
 
@@ -117,6 +117,11 @@ class SubscriptionsInfoSchema(Schema):
     candles = List(Nested(CandleSeriesSchema), metadata=_about("All candles now held; present if the client holds or requests some"))
     books = List(Nested(HeldBookSchema), metadata=_about("All books now held; present if the client holds or requests books or heartbeats"))
     heartbeat = Flag(metadata=_about("True if the client holds heartbeats; present as `books` is"))
+    alerts = Str(
+        allow_none=True,
+        validate=validate.Equal(ALL),
+        metadata=_about("`all` if the client holds the alerts of all instruments, else null; present if it holds or requests them"),
+    )
     timestamp = _now()
 
 

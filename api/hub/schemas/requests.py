@@ -23,7 +23,7 @@ MAX_NAMED_FIELDS = 20  # refused fields in one answer
 _JUDGED_ITEM_BY_ITEM = ("pairs", "candles", "books", "reports")  # lists of which a bad item is rejected by itself
 SERIES = ("pair", "interval")  # fields of one series of candles
 BOOK = ("pair", "depth")  # fields of one book
-BESIDE_PAIRS = ("candles", "books", "heartbeat")  # one of them makes `pairs` optional
+BESIDE_PAIRS = ("candles", "books", "heartbeat", "alerts")  # one of them makes `pairs` optional
 
 # Values of alerts that clients set.
 PRICE, VOLATILITY = "price", "volatility"
@@ -118,6 +118,11 @@ class BooksField(ItemsField):
     noun = "books"
 
 
+def _alerts() -> Str:
+    """Return the field of alerts: `"all"`, or missing."""
+    return Str(load_default=None, allow_none=False, validate=validate.Equal(ALL, error=f'Must be "{ALL}".'))
+
+
 class PositionSchema(RequestSchema):
     """The last message of an instrument that a client has received."""
 
@@ -132,6 +137,7 @@ class SubscribeSchema(RequestSchema):
     candles = CandleSeriesField()
     books = BooksField()
     heartbeat = Flag(load_default=False)
+    alerts = _alerts()
     since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MAX_ITEMS_PER_REQUEST))
     max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
@@ -143,6 +149,7 @@ class UnsubscribeSchema(RequestSchema):
     candles = CandleSeriesField(all_of_them=True)
     books = BooksField(all_of_them=True)
     heartbeat = Flag(load_default=False)
+    alerts = _alerts()
 
 
 class RequestPriceSchema(RequestSchema):

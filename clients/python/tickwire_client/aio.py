@@ -230,12 +230,13 @@ class AsyncClient(AsyncHistory, Handlers):
         candles: Sequence[CandleSeries] = (),
         books: Sequence[BookTopic] = (),
         heartbeat: bool = False,
+        alerts: Literal["all"] | None = None,
         max_rate: float | None = None,
         since: Since = None,
     ) -> Body:
         """See `Client.subscribe`."""
-        options: dict[str, Any] = {"candles": candles, "books": books, "heartbeat": heartbeat, "max_rate": max_rate, "since": since}
-        return await self._run(self._client.subscribe, pairs, **options)
+        options: dict[str, Any] = {"candles": candles, "books": books, "heartbeat": heartbeat, "alerts": alerts}
+        return await self._run(self._client.subscribe, pairs, max_rate=max_rate, since=since, **options)
 
     async def unsubscribe(
         self,
@@ -244,9 +245,11 @@ class AsyncClient(AsyncHistory, Handlers):
         candles: Sequence[CandleSeries] | str = (),
         books: Sequence[BookTopic] | str = (),
         heartbeat: bool = False,
+        alerts: Literal["all"] | None = None,
     ) -> Body:
         """See `Client.unsubscribe`."""
-        return await self._run(self._client.unsubscribe, pairs, candles=candles, books=books, heartbeat=heartbeat)
+        options: dict[str, Any] = {"candles": candles, "books": books, "heartbeat": heartbeat, "alerts": alerts}
+        return await self._run(self._client.unsubscribe, pairs, **options)
 
     async def get_subscriptions(self) -> Body:
         """See `Client.get_subscriptions`."""

@@ -200,18 +200,21 @@ class Client(Observing, OrderBooks, History, Publishing):
         candles: Sequence[CandleSeries] = (),
         books: Sequence[BookTopic] = (),
         heartbeat: bool = False,
+        alerts: Literal["all"] | None = None,
         max_rate: float | None = None,
         since: Since = None,
     ) -> Body:
         """Subscribe until `unsubscribe()`, over reconnections; return `subscription_confirmed`.
 
         `books` are `(instrument, depth)` with a depth of 5, 10, 20 or 50. `heartbeat` subscribes to
-        `on_heartbeat` and `on_scenario_changed`. `rejected` of the answer lists the first 20
-        instruments, candles and books that do not exist.
+        `on_heartbeat` and `on_scenario_changed`. `alerts="all"` subscribes to the volatility and
+        correlation alerts of every instrument that the credential may read. `rejected` of the
+        answer lists the first 20 instruments, candles and books that do not exist.
         """
         check("subscribe", {"pairs": pairs, "candles": list(candles), "books": list(books), "max_rate": max_rate})
         with self._lock:
-            payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {}, books, heartbeat=heartbeat)
+            wanted = self._session.want(_names(pairs), candles, max_rate, since or {}, books, heartbeat=heartbeat, alerts=alerts)
+            payload, withdraw = wanted
         try:
             answer = self._request("subscribe", payload)
         except TickwireError:
@@ -229,13 +232,14 @@ class Client(Observing, OrderBooks, History, Publishing):
         candles: Sequence[CandleSeries] | str = (),
         books: Sequence[BookTopic] | str = (),
         heartbeat: bool = False,
+        alerts: Literal["all"] | None = None,
     ) -> Body:
-        """Unsubscribe from instruments, candles, books (each may be `"all"`) and heartbeats.
+        """Unsubscribe from instruments, candles, books (each may be `"all"`), heartbeats, alerts.
 
         Return `unsubscription_confirmed`.
         """
         with self._lock:
-            payload = self._session.unwant(_names(pairs), candles, books, heartbeat=heartbeat)
+            payload = self._session.unwant(_names(pairs), candles, books, heartbeat=heartbeat, alerts=alerts)
         return self._request("unsubscribe", payload)
 
     def get_subscriptions(self) -> Body:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tickwire_client import parse
+from tickwire_client.all_alerts import AllAlerts
 from tickwire_client.book_chain import BookTopic
 from tickwire_client.books import Books
 from tickwire_client.messages import Body, CandleUpdate, Disconnected, Gap, Item, Position, Tick
@@ -33,6 +34,7 @@ class Session:
         self.positions = Positions()
         self.alerts = OwnAlerts()
         self.books = Books()
+        self.all_alerts = AllAlerts()
         self.latest: dict[str, Tick] = {}  # last price of each subscribed instrument
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
         self._all: tuple[float | None] | None = None  # (max_rate,) if all instruments are subscribed
@@ -60,7 +62,7 @@ class Session:
             requests += [("subscribe", self._payload(part, [], rate)) for part in _parts(pairs)]
         candles = [key for key in self._candles if key not in waiting]
         requests += [("subscribe", self._payload([], part, None)) for part in _parts(candles)]
-        return requests + [("subscribe", payload) for payload in self.books.opening()]
+        return requests + [("subscribe", payload) for payload in (*self.all_alerts.opening(), *self.books.opening())]
 
     def want(
         self,
@@ -71,6 +73,7 @@ class Session:
         books: Sequence[BookTopic] = (),
         *,
         heartbeat: bool = False,
+        alerts: str | None = None,
     ) -> tuple[Body, Callable[[], None]]:
         """Add subscriptions. Return the request, and a function that removes them on a refusal.
 
@@ -92,9 +95,11 @@ class Session:
             self.positions.follow(name, rated=max_rate is not None, since=since.get(name) if (name, None) in new else None)
         self._candles |= dict.fromkeys(candles)
         withdraw_books = self.books.want(books, max_rate, heartbeat=heartbeat)
+        withdraw_alerts = self.all_alerts.want(alerts)
 
         def withdraw() -> None:
             withdraw_books()
+            withdraw_alerts()
             self._all = was_all
             self._unconfirmed.discard(_ALL_KEY)
             for key in new:
@@ -102,6 +107,7 @@ class Session:
 
         payload = self._payload(pairs, candles, max_rate)
         payload |= self.books.payload(books, max_rate) if books else {}
+        payload |= {"alerts": alerts} if alerts else {}
         return (payload | {"heartbeat": True} if heartbeat else payload), withdraw
 
     def answered(self, asked: Body, answer: Body) -> None:
@@ -123,6 +129,7 @@ class Session:
         books: Sequence[BookTopic] | str = (),
         *,
         heartbeat: bool = False,
+        alerts: str | None = None,
     ) -> Body:
         """Remove subscriptions and return the request."""
         if self._all is not None and pairs:
@@ -134,7 +141,7 @@ class Session:
         payload: Body = {"pairs": pairs} if pairs else {}
         if candles:
             payload["candles"] = candles if isinstance(candles, str) else [_series_body(each) for each in candles]
-        return payload | self.books.unwant(books, heartbeat=heartbeat)
+        return payload | self.books.unwant(books, heartbeat=heartbeat) | self.all_alerts.unwant(alerts)
 
     def _forget(self, key: Key) -> None:
         self.positions.forget(key)
@@ -217,6 +224,7 @@ class Session:
         return items + self._candle_snapshot(body.get("candle_snapshot", ())) + self.books.confirmed(body)
 
     def _note_held(self, body: Body) -> None:
+        self.all_alerts.confirmed(body)
         self._unconfirmed.difference_update((pair, None) for pair in body["pairs"])
         self._unconfirmed.difference_update((each["pair"], each["interval"]) for each in body.get("candles", ()))
         if set(self._available) <= set(body["pairs"]):
@@ -254,8 +262,9 @@ class Session:
 
     def _refreshed(self, body: Body) -> list[Item]:
         refreshed = parse.refreshed(body)
-        for room in refreshed.removed:  # price_EUR_USD, candle_EUR_USD_1m, book_EUR_USD_20, heartbeat
+        for room in refreshed.removed:  # price_EUR_USD, candle_EUR_USD_1m, book_EUR_USD_20, heartbeat, alerts
             self.books.left(room)
+            self.all_alerts.left(room)
             kind, _, name = room.partition("_")
             instrument, _, interval = name.rpartition("_")
             self._forget((name, None) if kind == "price" else (instrument, interval))
