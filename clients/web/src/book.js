@@ -50,11 +50,11 @@ function imbalance(bids, asks) {
 }
 
 /**
- * The part of the largest sum in percent, for the width of a bar.
+ * The part of the largest sum, 0 to 1, for the width of a bar.
  * @param {string} total @param {string} largest
  */
 export function share(total, largest) {
-  return compare(largest, "0") > 0 ? Number(divide(multiply(total, "100"), largest, 1)) : 0;
+  return compare(largest, "0") > 0 ? Number(divide(total, largest, 3)) : 0;
 }
 
 /**

@@ -18,6 +18,7 @@ const DAY = 86_400_000;
  */
 export function spans(sessions, from, to) {
   return sessions.flatMap((session, row) => {
+    /** @type {Span[]} */
     const found = [];
     for (let day = from - 2 * DAY; day < to + 2 * DAY; day += DAY) {
       const span = daySpan(session, date(day, session.zone));

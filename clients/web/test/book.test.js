@@ -37,7 +37,7 @@ test("without one side there are no figures", () => {
 
 test("shares and curves", () => {
   const shown = figures(BOOK, 10);
-  assert.equal(share("15.15", shown.largest), 50);
+  assert.equal(share("15.15", shown.largest), 0.5);
   assert.deepEqual(curves(shown), [
     [99.9, 100, 100.1, 100.3, 100.4],
     [30.3, 0.3, 0.1, null, null],

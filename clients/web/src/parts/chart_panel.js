@@ -29,7 +29,7 @@ export class ChartPanel {
     this.legend = barLegend();
     this.note = h("p", { class: "chart-note dim", role: "status" });
     this.error = h("p", { class: "note", role: "alert", hidden: true });
-    this._toolbar();
+    this.bar = toolbar(this);
     this.feed = new CandleFeed(app, symbol, {
       changed: (bar) => this._changed(bar),
       reset: () => this._reset(),
@@ -74,7 +74,7 @@ export class ChartPanel {
 
   toggleTable() {
     this.table.toggle(!this.table.shown);
-    this.buttons.table.setAttribute("aria-pressed", String(this.table.shown));
+    this.bar.buttons.table.setAttribute("aria-pressed", String(this.table.shown));
     if (this.table.shown) this.table.element.focus();
   }
 
@@ -93,7 +93,7 @@ export class ChartPanel {
     let placed = false;
     return panel(this.app, {
       title: "Chart",
-      actions: [this.intervals, this.tools],
+      actions: [this.bar.intervals, this.bar.tools],
       load: (signal) => this.feed.load(signal),
       empty: ({ candles }) => (candles.length || this.feed.bars.list.length ? null : `No ${this.feed.interval} candles of ${this.symbol} yet: the first one comes with the first price.`),
       show: (answer, content) => {
@@ -104,27 +104,10 @@ export class ChartPanel {
     });
   }
 
-  _toolbar() {
-    this.intervalButtons = INTERVALS.map((interval, index) => h("button", {
-      class: "button chart-interval", type: "button", text: interval, title: `Key ${index + 1}`, "aria-pressed": "false",
-      onclick: () => this.app.router.query({ interval }),
-    }));
-    this.intervals = h("div", { class: "chart-intervals", role: "group", "aria-label": "Interval" }, this.intervalButtons);
-    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ onclick, props = {}) =>
-      h("button", { class: "button", type: "button", text, title, onclick, ...props });
-    this.buttons = {
-      sessions: button("Sessions", "Shade the hours of the sessions", () => this._toggleSessions(), { "aria-pressed": "true" }),
-      table: button("Data table", "Key d", () => this.toggleTable(), { "aria-pressed": "false" }),
-      candles: button("Candles CSV", "The visible candles as CSV", () => this._export("candles")),
-      ticks: button("Ticks CSV", "The prices of the visible time as CSV, at most its last 24 hours", () => this._export("ticks")),
-    };
-    this.tools = h("div", { class: "chart-tools" }, Object.values(this.buttons));
-  }
-
   /** @param {string} interval */
   _chosen(interval) {
-    for (const button of this.intervalButtons) button.setAttribute("aria-pressed", String(button.textContent === interval));
-    this.buttons.sessions.hidden = interval === "4h" || interval === "1d";
+    for (const button of this.bar.choices) button.setAttribute("aria-pressed", String(button.textContent === interval));
+    this.bar.buttons.sessions.hidden = interval === "4h" || interval === "1d";
   }
 
   /** @param {Bar} bar */
@@ -169,14 +152,14 @@ export class ChartPanel {
     this.chart.setSessions(this.sessions ?? []);
   }
 
-  _toggleSessions() {
-    const on = this.buttons.sessions.getAttribute("aria-pressed") !== "true";
-    this.buttons.sessions.setAttribute("aria-pressed", String(on));
+  toggleSessions() {
+    const on = this.bar.buttons.sessions.getAttribute("aria-pressed") !== "true";
+    this.bar.buttons.sessions.setAttribute("aria-pressed", String(on));
     this.chart.setSessions(on ? (this.sessions ?? []) : []);
   }
 
   /** Save the visible time as CSV. @param {"candles"|"ticks"} what */
-  async _export(what) {
+  async save(what) {
     const bars = this.chart.visible();
     if (bars.length === 0) return;
     const end = bars[bars.length - 1].end;
@@ -192,4 +175,26 @@ export class ChartPanel {
       this.error.hidden = false;
     }
   }
+}
+
+/** The intervals and the tools of a chart. @param {ChartPanel} chart */
+function toolbar(chart) {
+  const choices = INTERVALS.map((interval, index) => h("button", {
+    class: "button", type: "button", text: interval, title: `Key ${index + 1}`, "aria-pressed": "false",
+    onclick: () => chart.app.router.query({ interval }),
+  }));
+  const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ onclick, props = {}) =>
+    h("button", { class: "button", type: "button", text, title, onclick, ...props });
+  const buttons = {
+    sessions: button("Sessions", "Shade the hours of the sessions", () => chart.toggleSessions(), { "aria-pressed": "true" }),
+    table: button("Data table", "Key d", () => chart.toggleTable(), { "aria-pressed": "false" }),
+    candles: button("Candles CSV", "The visible candles as CSV", () => chart.save("candles")),
+    ticks: button("Ticks CSV", "The prices of the visible time as CSV, at most its last 24 hours", () => chart.save("ticks")),
+  };
+  return {
+    choices,
+    buttons,
+    intervals: h("div", { class: "chart-intervals", role: "group", "aria-label": "Interval" }, choices),
+    tools: h("div", { class: "chart-tools" }, Object.values(buttons)),
+  };
 }

@@ -40,7 +40,12 @@ class Ladder {
     /** Number of updates since the table was frozen; null: it is not. @type {number|null} */
     this.held = null;
     this.heldAt = 0;
-    this._build();
+    this.view = parts(symbol, () => this._hold(this.held === null));
+    this.element = this.view.element;
+    /** @type {HTMLTableCellElement[][]} by level, in the order of the columns */
+    this.cells = [];
+    /** @type {HTMLTableRowElement[]} */
+    this.rows = [];
     this.feed = new BookFeed(app, symbol, depth, () => this._received());
     this.offs = [
       app.paint.register((_, now) => this._paint(now)),
@@ -66,27 +71,11 @@ class Ladder {
     for (const off of this.offs) off();
   }
 
-  _build() {
-    this.stateText = h("span", { role: "status" });
-    this.ageText = h("span", { class: "dim" }); // changes each second: it is not announced
-    this.measures = h("p", { class: "ladder-measures num" });
-    this.hold = h("button", { class: "button ladder-hold", type: "button", "aria-pressed": "false", text: "Hold",
-      title: "Freeze the table", onclick: () => this._hold(this.held === null) });
-    this.body = h("tbody");
-    this.table = h("table", { class: "ladder-table" },
-      h("caption", { class: "sr-only", text: `Order book of ${this.symbol}, best level first` }),
-      h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col", class: "num", text: name })))), this.body);
-    this.skeleton = skeleton(10);
-    this.scroll = h("div", { class: "ladder-scroll", tabindex: "0", role: "region", "aria-label": `Order book of ${this.symbol}` }, this.table);
-    this.element = h("div", { class: "ladder", "data-state": "loading" },
-      h("div", { class: "ladder-head" }, h("p", { class: "ladder-state" }, this.stateText, " ", this.ageText), this.hold), this.measures, this.skeleton, this.scroll);
-  }
-
   /** One row for each level: a change of prices rewrites texts and moves no element. */
   _rows() {
     this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => h("td", { class: "num" })));
-    this.rowElements = this.cells.map((cells) => h("tr", {}, cells));
-    this.body.replaceChildren(...this.rowElements);
+    this.rows = this.cells.map((cells) => h("tr", {}, cells));
+    this.view.body.replaceChildren(...this.rows);
   }
 
   /** The feed has something new. */
@@ -100,8 +89,8 @@ class Ladder {
   _hold(flag) {
     this.held = flag ? 0 : null;
     this.heldAt = this.app.clock.now();
-    this.hold.setAttribute("aria-pressed", String(flag));
-    write(this.hold, flag ? "Release" : "Hold");
+    this.view.hold.setAttribute("aria-pressed", String(flag));
+    write(this.view.hold, flag ? "Release" : "Hold");
     this.element.dataset.held = String(flag);
     if (flag) this._state();
     else this._received();
@@ -127,12 +116,12 @@ class Ladder {
   _levels() {
     const { book, state } = this.feed;
     const shown = book && state !== "syncing" ? figures(book, this.levels) : null;
-    this.scroll.hidden = shown === null;
-    this.measures.hidden = shown === null;
+    this.view.scroll.hidden = shown === null;
+    this.view.measures.hidden = shown === null;
     if (shown) {
-      this.rowElements.forEach((row, index) => this._level(row, this.cells[index], shown.bids[index], shown.asks[index], shown.largest));
-      write(this.measures, measuresText(shown, this.levels));
-      this.measures.dataset.crossed = String(shown.crossed);
+      this.rows.forEach((row, index) => this._level(row, this.cells[index], shown.bids[index], shown.asks[index], shown.largest));
+      write(this.view.measures, measuresText(shown, this.levels));
+      this.view.measures.dataset.crossed = String(shown.crossed);
     }
     this.painted(shown);
   }
@@ -144,8 +133,8 @@ class Ladder {
   _level(row, cells, bid, ask, largest) {
     const texts = [bid?.total, bid?.size, bid?.price, ask?.price, ask?.size, ask?.total];
     texts.forEach((text, index) => write(cells[index], text ?? ""));
-    row.style.setProperty("--bid", `${bid ? share(bid.total, largest) : 0}%`);
-    row.style.setProperty("--ask", `${ask ? share(ask.total, largest) : 0}%`);
+    row.style.setProperty("--bid", String(bid ? share(bid.total, largest) : 0));
+    row.style.setProperty("--ask", String(ask ? share(ask.total, largest) : 0));
   }
 
   _state() {
@@ -153,16 +142,33 @@ class Ladder {
     const zone = app.settings.get("zone");
     const lost = app.hub.state !== "live";
     const old = feed.book ? age(app.clock.now() - app.clock.parse(feed.book.timestamp)) : "";
-    write(this.stateText, this.held === null ? stateText(feed, lost, zone, app.clock.parse(feed.about?.timestamp)) : `‖ Held at ${time(this.heldAt, zone)}`);
-    write(this.ageText, this.held !== null ? `${this.held} updates waiting` : ageText(old));
-    this.ageText.title = feed.book ? tooltip(app.clock.parse(feed.book.timestamp), zone) : "";
+    write(this.view.state, this.held === null ? stateText(feed, lost, zone, app.clock.parse(feed.about?.timestamp)) : `‖ Held at ${time(this.heldAt, zone)}`);
+    write(this.view.age, this.held !== null ? `${this.held} updates waiting` : ageText(old));
+    this.view.age.title = feed.book ? tooltip(app.clock.parse(feed.book.timestamp), zone) : "";
     this.element.dataset.state = feed.state;
     this.element.dataset.dimmed = String(DIMMED.has(feed.state) || lost);
     const waits = feed.state === "syncing" || (feed.state === "loading" && !feed.problem);
-    this.skeleton.hidden = !waits;
-    if (waits || feed.state === "none") this.scroll.hidden = this.measures.hidden = true;
-    this.ageText.hidden = this.hold.hidden = this.scroll.hidden;
+    this.view.waiting.hidden = !waits;
+    if (waits || feed.state === "none") this.view.scroll.hidden = this.view.measures.hidden = true;
+    this.view.age.hidden = this.view.hold.hidden = this.view.scroll.hidden;
   }
+}
+
+/** The elements of a ladder. @param {string} symbol @param {() => void} onHold */
+function parts(symbol, onHold) {
+  const state = h("span", { role: "status" });
+  const age = h("span", { class: "dim" }); // changes each second: it is not announced
+  const measures = h("p", { class: "ladder-measures num" });
+  const hold = h("button", { class: "button ladder-hold", type: "button", "aria-pressed": "false", text: "Hold", title: "Freeze the table", onclick: onHold });
+  const body = h("tbody");
+  const table = h("table", { class: "ladder-table" },
+    h("caption", { class: "sr-only", text: `Order book of ${symbol}, best level first` }),
+    h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col", class: "num", text: name })))), body);
+  const waiting = skeleton(10);
+  const scroll = h("div", { class: "ladder-scroll", tabindex: "0", role: "region", "aria-label": `Order book of ${symbol}` }, table);
+  const element = h("div", { class: "ladder", "data-state": "loading" },
+    h("div", { class: "ladder-head" }, h("p", { class: "ladder-state" }, state, " ", age), hold), measures, waiting, scroll);
+  return { element, state, age, measures, hold, body, waiting, scroll };
 }
 
 /** @param {string} old */

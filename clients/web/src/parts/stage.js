@@ -7,7 +7,7 @@ import { refusalOf } from "./readable.js";
 const MODULES = {
   market: "market",
   instrument: "instrument",
-  book: "instrument",
+  book: "book",
   analytics: "analytics",
   alerts: "alerts",
   trading: "trading",
