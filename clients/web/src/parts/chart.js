@@ -136,6 +136,7 @@ export class CandleChart {
     this.candles = this.chart.addSeries(api.CandlestickSeries, candleOptions());
     this.volume = this.chart.addSeries(api.HistogramSeries, { priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false }, 1);
     const [prices, volumes] = this.chart.panes();
+    this.candles.priceScale().applyOptions({ scaleMargins: { top: 0.2, bottom: 0.08 } }); // names of sessions are above
     prices.setStretchFactor(4);
     volumes.setStretchFactor(1);
     this.marks = new ChartMarks(() => ({

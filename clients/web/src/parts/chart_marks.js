@@ -6,7 +6,8 @@ import { spans } from "../market_sessions.js";
 import { date, dayStarts } from "../zones.js";
 
 const DAY = 86_400_000;
-const ROW = 15; // px of a session's name
+const ROW = 14; // px of a session's name
+const STRIP = 3; // px
 const SHADE = 0.07;
 const LEAST_DAY = 28; // px between two separators
 const FONT = "12px system-ui, sans-serif";
@@ -20,6 +21,11 @@ export function shortDate(day) {
 
 /** @typedef {import("../candles.js").Bar} Bar */
 
+/** @param {string} order @param {(target: any) => void} draw */
+function view(order, draw) {
+  return { zOrder: () => order, renderer: () => ({ draw }) };
+}
+
 export class ChartMarks {
   /** @param {() => {bars: Bar[], interval: string, zone: string, sessions: any[]}} state the drawn bars */
   constructor(state) {
@@ -29,7 +35,7 @@ export class ChartMarks {
     this.update = () => {};
     /** @type {{key: string, spans: import("../market_sessions.js").Span[], days: number[]}} */
     this.kept = { key: "", spans: [], days: [] };
-    this.view = { zOrder: () => "bottom", renderer: () => ({ draw: (/** @type {any} */ target) => this._draw(target) }) };
+    this.views = [view("bottom", (target) => this._draw(target)), view("top", (target) => this._drawNames(target))];
   }
 
   /** @param {any} about */
@@ -43,7 +49,7 @@ export class ChartMarks {
   }
 
   paneViews() {
-    return [this.view];
+    return this.views;
   }
 
   /** @param {any} target */
@@ -57,10 +63,10 @@ export class ChartMarks {
     const { spans: shown, days } = this._kept(from.start, to.end, zone, WITH_SESSIONS.has(interval) ? sessions : []);
     target.useMediaCoordinateSpace((/** @type {any} */ { context, mediaSize }) => {
       context.font = FONT;
-      context.textBaseline = "top";
       const place = (/** @type {number} */ ms) => this._x(bars, ms);
-      for (const span of shown) this._session(context, mediaSize, span, place(span.from), place(span.to));
-      this._days(context, mediaSize, days, place, zone);
+      for (const span of shown) this._session(context, mediaSize, span.row, place(span.from), place(span.to));
+      const inside = days.filter((day) => day > bars[0].start);
+      this._days(context, mediaSize, inside, place, zone);
     });
   }
 
@@ -80,11 +86,12 @@ export class ChartMarks {
       if (bars[middle].start < ms) low = middle + 1;
       else high = middle;
     }
-    return this.chart.timeScale().logicalToCoordinate(low - 0.5);
+    const scale = this.chart.timeScale();
+    return scale.logicalToCoordinate(low) - scale.options().barSpacing / 2; // it takes whole numbers alone
   }
 
-  /** @param {any} context @param {{width: number, height: number}} size @param {any} span @param {number} left @param {number} right */
-  _session(context, size, { name, row }, left, right) {
+  /** A shade over the height, and a strip in the row of the session. */
+  _session(/** @type {any} */ context, /** @type {{width: number, height: number}} */ size, /** @type {number} */ row, /** @type {number} */ left, /** @type {number} */ right) {
     const [from, to] = [Math.max(0, left), Math.min(size.width, right)];
     if (!(to > from)) return;
     context.globalAlpha = SHADE;
@@ -92,16 +99,28 @@ export class ChartMarks {
     context.fillRect(from, 0, to - from, size.height);
     context.globalAlpha = 1;
     context.fillStyle = color("edge");
-    context.fillRect(from, row * ROW, to - from, 1);
-    if (to - from < context.measureText(name).width + 8) return;
-    context.fillStyle = color("dim");
-    context.textAlign = "left";
-    context.fillText(name, from + 4, row * ROW + 2);
+    context.fillRect(from, row * ROW + ROW / 2 - 1, to - from, STRIP);
+  }
+
+  /** The names of the rows at the left edge. @param {any} target */
+  _drawNames(target) {
+    const { interval, sessions, bars } = this.state();
+    if (!WITH_SESSIONS.has(interval) || bars.length === 0) return;
+    target.useMediaCoordinateSpace((/** @type {any} */ { context }) => {
+      Object.assign(context, { font: FONT, textAlign: "left", textBaseline: "middle" });
+      sessions.forEach(({ name }, row) => {
+        context.fillStyle = color("bg");
+        context.fillRect(0, row * ROW, context.measureText(name).width + 8, ROW);
+        context.fillStyle = color("dim");
+        context.fillText(name, 4, row * ROW + ROW / 2);
+      });
+    });
   }
 
   /** @param {any} context @param {{width: number, height: number}} size @param {number[]} days @param {(ms: number) => number} place @param {string} zone */
   _days(context, size, days, place, zone) {
     let last = -LEAST_DAY;
+    context.textBaseline = "top";
     for (const day of days) {
       const x = Math.round(place(day)) + 0.5;
       if (x < 0 || x > size.width || x - last < LEAST_DAY) continue;

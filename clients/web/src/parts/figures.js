@@ -18,50 +18,44 @@ const DAY_FACTOR = Math.sqrt(24); // the figures are per hour, `alert` is per da
 /** @typedef {import("../types.js").App} App */
 
 /**
- * Volatility a day by estimator as bars, with the threshold of the newest alert.
+ * Volatility a day by estimator as bars, with the threshold of alerts.
  * @param {App} app @param {string} symbol
  */
 export function volatilityPanel(app, symbol) {
   const part = panel(app, {
     title: "Volatility a day",
     every: EVERY_MS,
-    load: async (signal) => {
-      const [figures, alerts] = await Promise.all([
-        app.rest.get("volatility/latest", { symbols: symbol }, { signal }),
-        app.rest.get("alerts", { symbol, type: "volatility", order: "desc", limit: 1 }, { signal }),
-      ]);
-      return { figures: figures.volatility[symbol] ?? null, threshold: alerts.alerts[0]?.threshold ?? null };
-    },
-    empty: ({ figures }) => (figures ? null : "No volatility yet: it is computed each hour, from complete hours."),
-    show: (body, content) => content.replaceChildren(...(body.figures ? volatilityContent(app, body) : [])),
+    load: (signal) => app.rest.get("volatility/latest", { symbols: symbol }, { signal }),
+    empty: ({ volatility }) => (volatility[symbol] ? null : "No volatility yet: it is computed each hour, from complete hours."),
+    show: ({ volatility, thresholds }, content) =>
+      content.replaceChildren(...(volatility[symbol] ? volatilityContent(app, volatility[symbol], thresholds[symbol].warning) : [])),
   });
   const off = app.hub.on("data_ready", (/** @type {any} */ body) => body.data_type === "volatility" && part.reload());
   return { element: part.element, close: () => (off(), part.close()) };
 }
 
-/** @param {App} app @param {{figures: any, threshold: number|null}} body */
-function volatilityContent(app, { figures, threshold }) {
+/** @param {App} app @param {any} figures @param {number} threshold */
+function volatilityContent(app, figures, threshold) {
   const rows = Object.entries(figures.estimators).map(([name, each]) => ({
     name: NAMES[name] ?? name, daily: each.volatility * (name === "alert" ? 1 : DAY_FACTOR), observations: each.observations, isAlert: name === "alert",
   }));
-  const largest = Math.max(threshold ?? 0, ...rows.map(({ daily }) => daily)) || 1;
+  const largest = Math.max(threshold, ...rows.map(({ daily }) => daily)) || 1;
   const zone = app.settings.get("zone");
   const at = app.clock.parse(figures.time);
   const list = h("table", { class: "volatility-table" },
     h("caption", { class: "sr-only", text: "Volatility a day by estimator" }),
     h("tbody", {}, rows.map((row) => volatilityRow(row, largest, threshold))));
-  const note = threshold === null ? "No alert has given a threshold yet." : `┃ threshold ${percent(threshold)} a day`;
+  const note = `┃ alerts above ${percent(threshold)} a day`;
   return [list, h("p", { class: "note dim" }, note, " · ", h("span", { text: `as of ${dateTime(at, zone).slice(0, 16)}`, title: tooltip(at, zone) }))];
 }
 
-/** @param {{name: string, daily: number, observations: number, isAlert: boolean}} row @param {number} largest @param {number|null} threshold */
+/** @param {{name: string, daily: number, observations: number, isAlert: boolean}} row @param {number} largest @param {number} threshold */
 function volatilityRow({ name, daily, observations, isAlert }, largest, threshold) {
   const bar = h("span", { class: "volatility-bar", "aria-hidden": "true" });
   bar.style.setProperty("--width", `${(100 * daily) / largest}%`);
-  bar.style.setProperty("--limit", `${(100 * (threshold ?? 0)) / largest}%`);
-  const isAbove = isAlert && threshold !== null && daily > threshold;
+  bar.style.setProperty("--limit", `${(100 * threshold) / largest}%`);
+  const isAbove = isAlert && daily > threshold;
   bar.dataset.above = String(isAbove);
-  bar.dataset.limited = String(threshold !== null);
   return h("tr", { title: `${observations} observations` },
     h("th", { scope: "row", text: name }), h("td", { class: "volatility-cell" }, bar),
     h("td", { class: "num", text: `${isAbove ? "! " : ""}${percent(daily)}` }));

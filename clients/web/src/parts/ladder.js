@@ -73,7 +73,7 @@ class Ladder {
 
   /** One row for each level: a change of prices rewrites texts and moves no element. */
   _rows() {
-    this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => h("td", { class: "num" })));
+    this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => h("td", { class: "num" }, document.createTextNode(""), h("span", { class: "dim" }))));
     this.rows = this.cells.map((cells) => h("tr", {}, cells));
     this.view.body.replaceChildren(...this.rows);
   }
@@ -132,7 +132,7 @@ class Ladder {
    */
   _level(row, cells, bid, ask, largest) {
     const texts = [bid?.total, bid?.size, bid?.price, ask?.price, ask?.size, ask?.total];
-    texts.forEach((text, index) => write(cells[index], text ?? ""));
+    texts.forEach((text, index) => writeNumber(cells[index], text ?? ""));
     row.style.setProperty("--bid", String(bid ? share(bid.total, largest) : 0));
     row.style.setProperty("--ask", String(ask ? share(ask.total, largest) : 0));
   }
@@ -142,7 +142,9 @@ class Ladder {
     const zone = app.settings.get("zone");
     const lost = app.hub.state !== "live";
     const old = feed.book ? age(app.clock.now() - app.clock.parse(feed.book.timestamp)) : "";
-    write(this.view.state, this.held === null ? stateText(feed, lost, zone, app.clock.parse(feed.about?.timestamp)) : `‖ Held at ${time(this.heldAt, zone)}`);
+    const [mark, text] = this.held === null ? stateText(feed, lost, zone, app.clock.parse(feed.about?.timestamp)) : ["‖", `Held at ${time(this.heldAt, zone)}`];
+    write(this.view.mark, mark);
+    write(this.view.state, text);
     write(this.view.age, this.held !== null ? `${this.held} updates waiting` : ageText(old));
     this.view.age.title = feed.book ? tooltip(app.clock.parse(feed.book.timestamp), zone) : "";
     this.element.dataset.state = feed.state;
@@ -156,6 +158,7 @@ class Ladder {
 
 /** The elements of a ladder. @param {string} symbol @param {() => void} onHold */
 function parts(symbol, onHold) {
+  const mark = h("span", { class: "ladder-mark", "aria-hidden": "true" });
   const state = h("span", { role: "status" });
   const age = h("span", { class: "dim" }); // changes each second: it is not announced
   const measures = h("p", { class: "ladder-measures num" });
@@ -167,8 +170,17 @@ function parts(symbol, onHold) {
   const waiting = skeleton(10);
   const scroll = h("div", { class: "ladder-scroll", tabindex: "0", role: "region", "aria-label": `Order book of ${symbol}` }, table);
   const element = h("div", { class: "ladder", "data-state": "loading" },
-    h("div", { class: "ladder-head" }, h("p", { class: "ladder-state" }, state, " ", age), hold), measures, waiting, scroll);
-  return { element, state, age, measures, hold, body, waiting, scroll };
+    h("div", { class: "ladder-head" }, h("p", { class: "ladder-state" }, mark, " ", state, " ", age), hold), measures, waiting, scroll);
+  return { element, mark, state, age, measures, hold, body, waiting, scroll };
+}
+
+/** Write all digits; zeros at the end of the decimals are dim. @param {HTMLElement} cell @param {string} text */
+function writeNumber(cell, text) {
+  if (cell.textContent === text) return;
+  const end = text.includes(".") ? text.replace(/\.?0+$/, "").length : text.length;
+  const [head, zeros] = cell.childNodes;
+  head.nodeValue = text.slice(0, end);
+  zeros.textContent = text.slice(end);
 }
 
 /** @param {string} old */
@@ -180,25 +192,26 @@ function ageText(old) {
 /**
  * The mark and the words of a state.
  * @param {BookFeed} feed @param {boolean} lost @param {string} zone @param {number} since ms
+ * @returns {[mark: string, words: string]}
  */
 function stateText({ state, reason, about, symbol, problem }, lost, zone, since) {
   const words = (reason ?? "").replaceAll("_", " ");
-  if (lost && state !== "none" && state !== "loading") return "! no connection: the last book";
+  if (lost && state !== "none" && state !== "loading") return ["!", "No connection: the last book"];
   switch (state) {
     case "live":
-      return "● live";
+      return ["●", "live"];
     case "syncing":
-      return `○ Synchronising: snapshot requested at ${Number.isFinite(since) ? time(since, zone) : "…"}`;
+      return ["○", `Synchronising: snapshot requested at ${Number.isFinite(since) ? time(since, zone) : "…"}`];
     case "resyncing":
-      return `○ Resynchronising: ${words}`;
+      return ["○", `Resynchronising: ${words}`];
     case "gap":
-      return `! ${gapText(about, words)}`;
+      return ["!", gapText(about, words)];
     case "stale":
-      return `! stale: ${words}`;
+      return ["!", `stale: ${words}`];
     case "none":
-      return `No order book for ${symbol}: its source delivers prices only.`;
+      return ["", `No order book for ${symbol}: its source delivers prices only.`];
     default:
-      return problem || "Loading the order book …";
+      return ["", problem || "Loading the order book …"];
   }
 }
 

@@ -27,7 +27,7 @@ export function open(app, root, route) {
   const ladder = app.config.features.includes("book") ? new LadderPanel(app, symbol) : null;
   const panels = [volatilityPanel(app, symbol), alertsPanel(app, symbol), thresholds(app, { symbol })];
   root.append(h("div", { class: "instrument" }, head.element, chart.element,
-    h("div", { class: "instrument-panels" }, panels.map(({ element }) => element)), ladder?.element));
+    h("div", { class: "instrument-panels" }, h("div", { class: "instrument-grid" }, panels.map(({ element }) => element))), ladder?.element));
   /** @type {import("../types.js").KeyTable} */
   const ladderKey = ladder ? { b: { label: "Open or close the ladder", run: () => ladder.toggle() } } : {};
   const ends = [
