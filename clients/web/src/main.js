@@ -1,5 +1,6 @@
 // @ts-check
 /** The composition root of the page: configuration, store, connection, views, router. */
+import { startAlerts } from "./alerts.js";
 import { createAnnouncer } from "./announce.js";
 import { applyAppearance } from "./appearance.js";
 import { clock } from "./clock.js";
@@ -55,6 +56,7 @@ async function start() {
   watchVersion(app, banner);
   mountSignIn(app, place("signin"));
   followSession(app, feed, stage);
+  startAlerts(app);
 }
 
 start();
