@@ -490,7 +490,15 @@ def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Setting
 
 
 PAGES = ("", "docs", "redoc", "openapi.json", "asyncapi.json")
-FILES_OF_PAGES = ("docs/static/swagger-ui.css", "docs/static/redoc.standalone.js", "docs/start.js", "docs/static/favicon.png")
+FILES_OF_PAGES = (
+    "ui/app.css",
+    "ui/src/main.js",
+    "ui/src/views/market.js",
+    "docs/static/swagger-ui.css",
+    "docs/static/redoc.standalone.js",
+    "docs/start.js",
+    "docs/static/favicon.png",
+)
 
 
 def test_every_url_of_every_page_works_below_a_path_and_at_the_root(shared_settings: Settings, shared_bus: Bus, tmp_path: Path) -> None:
