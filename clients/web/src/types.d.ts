@@ -60,6 +60,8 @@ export interface Store {
   health: any;
   gaps: { symbol: string; count: number; at: number; reason: string }[];
   gapCount: number;
+  /** Prices that are not stored yet, one point each 5 s. */
+  backlog: import("./ring.js").Ring;
   /**
    * Topics: "instruments" (the set has changed), "market" (reference, day, spark, stale_after),
    * "sources" (`health`), "gaps", "cleared", "loaded" (/symbols has answered or failed: error | null).
