@@ -1,18 +1,19 @@
 // @ts-check
-import { h } from "../parts/h.js";
+/** The market: the list of all instruments, and the overview at `#/`. */
 
-/** @param {import("../types.js").App} app @param {HTMLElement} root */
+import { MarketList } from "../parts/market_list.js";
+import { Overview } from "../parts/overview.js";
+
+/** The list pane, mounted once. @param {import("../types.js").App} app @param {HTMLElement} root */
 export function list(app, root) {
-  const rows = h("ul");
-  root.append(rows);
-  const off = app.paint.register(() => {
-    rows.replaceChildren(...app.store.symbols.map((name) => h("li", { text: `${name} ${app.store.rows.get(name)?.mid ?? "no price"}` })));
-  });
-  return { close: off };
+  const pane = new MarketList(app);
+  root.append(pane.element);
+  return { close: () => pane.close() };
 }
 
-/** @param {import("../types.js").App} app @param {HTMLElement} root */
+/** The pane beside the list. @param {import("../types.js").App} app @param {HTMLElement} root */
 export function open(app, root) {
-  root.append(h("h2", { text: "Market" }));
-  return { close() {} };
+  const overview = new Overview(app);
+  root.append(overview.element);
+  return { close: () => overview.close() };
 }
