@@ -1,9 +1,11 @@
 // @ts-check
 /** Rows of all instruments, the newest price of each, and what REST adds to it. No DOM. */
+import { Ring } from "./ring.js";
 import { Topics } from "./topics.js";
 
 const SPARK_POINTS = 24;
 const GAP_MARK_MS = 60_000;
+const BACKLOG_POINTS = 180; // 15 min, one each 5 s
 const MAX_GAPS = 200; // in the list of the system view
 
 /**
@@ -32,6 +34,8 @@ class Store {
   /** Price gaps since load, oldest first. @type {{symbol: string, count: number, at: number, reason: string}[]} */
   gaps = [];
   gapCount = 0;
+  /** Accepted prices that are not stored yet, of each answer of /health of the last 15 minutes. */
+  backlog = new Ring(1, BACKLOG_POINTS);
 
   /** @param {import("./types.js").Clock} clock @param {(symbol: string) => void} mark */
   constructor(clock, mark) {
@@ -137,6 +141,7 @@ class Store {
   /** @param {any} body answer of /health; null if it is unknown */
   setHealth(body) {
     this.health = body;
+    if (body) this.backlog.push(this.#clock.parse(body.timestamp), [body.writer?.unstored ?? null]);
     this.emit("sources");
   }
 
@@ -145,6 +150,7 @@ class Store {
     this.rows.clear();
     this.#early.clear();
     this.fullRate.clear();
+    this.backlog.clear();
     [this.symbols, this.gaps, this.gapCount, this.health] = [[], [], 0, null];
     this.emit("cleared");
     this.emit("instruments");

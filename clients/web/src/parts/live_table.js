@@ -1,25 +1,26 @@
 // @ts-check
 /** A table whose cells are rewritten only if their text differs. Rows keep their elements by key. */
 
+import { CellText } from "./cell_text.js";
 import { h } from "./h.js";
 
 /**
  * @typedef {{name: string, title: string, num?: boolean, hint?: string}} Column
- * @typedef {string | {text: string, title?: string, class?: string, href?: string}} Cell
- * @typedef {{key: string, class?: string, cells: Cell[]}} RowData
+ * @typedef {{key: string, class?: string, cells: (string | import("./cell_text.js").CellValue)[]}} RowData
  */
 
 /**
- * @param {{caption: string, columns: Column[]}} options
+ * `tall`: more rows than fit scroll below fixed titles.
+ * @param {{caption: string, columns: Column[], tall?: boolean}} options
  * @returns {{element: HTMLElement, show(rows: RowData[]): void}}
  */
-export function liveTable({ caption, columns }) {
+export function liveTable({ caption, columns, tall = false }) {
   const body = h("tbody");
   const heads = columns.map(({ title, num, hint }) =>
     h("th", { scope: "col", class: num ? "num" : "", text: title, title: hint ?? null }));
   const table = h("table", { class: "table live-table" },
-    h("caption", { class: "live-table-caption", text: caption }), h("thead", {}, h("tr", {}, ...heads)), body);
-  const element = h("div", { class: "live-table-region", role: "region", tabindex: "0", "aria-label": caption }, table);
+    h("caption", { class: "sr-only", text: caption }), h("thead", {}, h("tr", {}, ...heads)), body);
+  const element = h("div", { class: tall ? "live-table-region live-table-tall" : "live-table-region", role: "region", tabindex: "0", "aria-label": caption }, table);
   /** @type {Map<string, LiveRow>} */
   const kept = new Map();
   return {
@@ -44,11 +45,9 @@ export function liveTable({ caption, columns }) {
 class LiveRow {
   /** @param {Column[]} columns */
   constructor(columns) {
-    this.columns = columns;
     this.cells = columns.map((column, index) => {
-      const element = h(index === 0 ? "th" : "td", { class: column.num ? "num" : "", "data-name": column.name });
-      if (index === 0) element.setAttribute("scope", "row");
-      return { element, target: element, shown: /** @type {any} */ ({}) };
+      const element = h(index === 0 ? "th" : "td", { "data-name": column.name, scope: index === 0 ? "row" : null });
+      return new CellText(element, column.num ? "num" : "");
     });
     this.element = h("tr", {}, ...this.cells.map(({ element }) => element));
     this.class = "";
@@ -57,34 +56,6 @@ class LiveRow {
   /** @param {RowData} data */
   show(data) {
     if (this.class !== (data.class ?? "")) this.element.className = this.class = data.class ?? "";
-    data.cells.forEach((cell, index) => {
-      const value = typeof cell === "string" ? { text: cell } : cell;
-      this._cell(this.cells[index], value, this.columns[index]);
-    });
+    data.cells.forEach((cell, index) => this.cells[index].write(cell));
   }
-
-  /**
-   * @param {{element: HTMLElement, target: HTMLElement, shown: any}} cell
-   * @param {{text: string, title?: string, class?: string, href?: string}} value
-   * @param {Column} column
-   */
-  _cell(cell, value, column) {
-    const { shown } = cell;
-    if (shown.href !== value.href) link(cell, value.href);
-    if (shown.text !== value.text) cell.target.textContent = value.text;
-    if (shown.title !== value.title) cell.element.title = value.title ?? "";
-    if (shown.class !== value.class) cell.element.className = [column.num ? "num" : "", value.class ?? ""].join(" ").trim();
-    cell.shown = value;
-  }
-}
-
-/**
- * Put the text of the cell into a link, or out of it.
- * @param {{element: HTMLElement, target: HTMLElement, shown: any}} cell
- * @param {string|undefined} href
- */
-function link(cell, href) {
-  cell.target = href === undefined ? cell.element : h("a", { href });
-  cell.shown = {};
-  cell.element.replaceChildren(...(href === undefined ? [] : [cell.target]));
 }

@@ -29,7 +29,7 @@ export function series(app, { label, unit = "", lines, seconds, height = 160, st
   const state = new State(lines.length, seconds * 1000, step);
   const place = h("div", { class: "series-plot", "aria-hidden": "true" });
   const readout = h("p", { class: "series-readout dim num", "aria-hidden": "true" });
-  const text = summary(lines, unit, seconds);
+  const text = summary(lines, seconds);
   const element = h(
     "figure",
     { class: "series", role: "group", "aria-label": unit ? `${label}, ${unit}` : label },

@@ -18,7 +18,7 @@ const CHARTS = [
 
 /** @param {any} app @param {HTMLElement} root */
 export function open(app, root) {
-  root.append(h("header", { class: "view-head" }, h("h1", { text: "Scenarios" })));
+  root.append(h("h1", { class: "sr-only", text: "Scenarios" }));
   if (!app.config.features.includes("scenarios")) {
     root.append(h("p", { class: "note", text: "Scenarios are not enabled. Start Tickwire with SOURCES=scenario." }));
     return { close() {} };
@@ -30,7 +30,7 @@ export function open(app, root) {
 function shown(app, root) {
   const heartbeats = new Heartbeats();
   const marks = new Set();
-  const note = h("p", { class: "note", role: "status", hidden: true });
+  const note = h("p", { class: "panels-note", role: "status", hidden: true });
   const charts = chartsPanel(app);
   /** @param {string|null} name @param {string|undefined} run @param {string|undefined} time */
   const mark = (name, run, time) => {
@@ -48,7 +48,7 @@ function shown(app, root) {
     current.reload();
   };
   const list = scenarioList(app, changed);
-  root.append(note, h("div", { class: "scenarios-panels" }, list.element, current.element, charts.element));
+  root.append(note, h("div", { class: "panels" }, list.element, current.element, charts.element));
   const ends = [
     app.hub.heartbeat(),
     app.hub.on("heartbeat", (/** @type {any} */ body) => beat(app, heartbeats, charts, body)),
@@ -85,7 +85,7 @@ function chartsPanel(app) {
   const charts = new Map(CHARTS.map(({ name, label, unit, color }) =>
     [name, series(app, { label, unit, lines: [{ label, color }], seconds: WINDOW_SECONDS, height: 140 })]));
   const made = panel(app, { title: "Load, last 10 minutes" });
-  made.content.append(h("div", { class: "scenarios-charts" }, ...[...charts.values()].map(({ element }) => element)));
+  made.content.append(h("div", { class: "panels-charts" }, ...[...charts.values()].map(({ element }) => element)));
   made.set("ready");
   return {
     element: made.element,

@@ -9,7 +9,7 @@ import { portfolio } from "../parts/trading/portfolio.js";
 import { positions } from "../parts/trading/positions.js";
 import { quality, qualityByStrategy } from "../parts/trading/quality.js";
 import { strategies } from "../parts/trading/strategies.js";
-import { stream } from "../parts/trading/stream.js";
+import { stream } from "../parts/stream.js";
 import { dateTime, time, tooltip } from "../zones.js";
 
 /** @typedef {import("../parts/trading/filter.js").Filter} Filter */
@@ -21,12 +21,13 @@ const OF_POSITIONS = new Set(["position_opened", "position_closed", "trade_execu
 export function open(app, root, route) {
   const filter = filterOf(route);
   const bar = filterBar(app, filter);
-  const note = h("p", { class: "note trading-note", role: "status", hidden: true });
+  const note = h("p", { class: "panels-note", role: "status", hidden: true });
   const made = panels(app, filter);
   root.append(
-    h("header", { class: "view-head trading-head" }, h("h1", { text: "Trading" }), bar.element),
+    h("h1", { class: "sr-only", text: "Trading" }),
+    bar.element,
     note,
-    h("div", { class: "trading-panels" }, ...made.all.map(({ element }) => element)),
+    h("div", { class: "panels" }, ...made.all.map(({ element }) => element)),
   );
   const metrics = stream(app, {
     channels: ["strategy", "execution"],

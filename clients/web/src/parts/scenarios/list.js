@@ -19,7 +19,7 @@ const REFUSALS = /** @type {Record<number, string>} */ ({
  */
 export function scenarioList(app, switched) {
   const body = h("tbody");
-  const table = h("table", { class: "table" }, h("caption", { class: "live-table-caption", text: "Scenarios" }),
+  const table = h("table", { class: "table scenarios-table" }, h("caption", { class: "sr-only", text: "Scenarios" }),
     h("thead", {}, h("tr", {}, ...["Scenario", "State", "Description", "File", "Switch"].map((text) => h("th", { scope: "col", text })))),
     body);
   const region = h("div", { class: "live-table-region", role: "region", tabindex: "0", "aria-label": "Scenarios" }, table);

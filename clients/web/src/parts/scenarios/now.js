@@ -64,7 +64,7 @@ function ofBeat(beat) {
   const books = Object.entries(beat.books ?? {}).map(([symbol, state]) => `${symbol} ${state}`).join(", ");
   return {
     current_scenario: beat.current_scenario,
-    status: { text: beat.status === "healthy" ? "● healthy" : `! ${beat.status}`, class: beat.status === "healthy" ? "" : "scenarios-warn" },
+    status: { text: beat.status === "healthy" ? "● healthy" : `! ${beat.status}`, class: beat.status === "healthy" ? "" : "panels-warn" },
     total_messages_processed: number(beat.total_messages_processed),
     active_clients: number(beat.active_clients),
     queue: `${beat.current_queue_size} of ${beat.queue_max}`,
@@ -79,6 +79,6 @@ function ofAge(app, heartbeats, status) {
   const time = app.clock.now();
   const late = heartbeats.last === null ? false : heartbeats.late(time);
   return {
-    last_heartbeat: { text: `${late ? "! " : ""}${age(time - at)}`, title: tooltip(at, app.settings.get("zone")), class: late ? "scenarios-warn" : "" },
+    last_heartbeat: { text: `${late ? "! " : ""}${age(time - at)}`, title: tooltip(at, app.settings.get("zone")), class: late ? "panels-warn" : "" },
   };
 }

@@ -3,6 +3,10 @@
 
 import { compare, divide, multiply, subtract } from "../../decimals.js";
 import { age, NONE, number } from "../../format.js";
+import { split } from "../cell_text.js";
+
+const AMOUNT_PLACES = 2;
+const RATIO_PLACES = 3;
 
 /** figure -> why it can be null */
 const REASONS = /** @type {Record<string, string>} */ ({
@@ -31,25 +35,34 @@ const REASONS = /** @type {Record<string, string>} */ ({
 });
 
 /**
- * A value of the API. Null is "–" with the reason in the tooltip. JSON numbers keep all their digits;
- * the style sheet shortens them.
+ * A value of the API with all its digits. Null is "–" with the reason in the tooltip.
  * @param {string} name
  * @param {string|number|null|undefined} value
- * @param {string} [more] class
- * @returns {{text: string, title: string, class: string}}
+ * @param {number} [places] decimals that are not dim
+ * @returns {import("../cell_text.js").CellValue}
  */
-export function figure(name, value, more = "") {
-  if (value === null || value === undefined) {
-    return { text: NONE, title: REASONS[name] ?? "not known", class: more };
-  }
-  const text = number(value);
-  const long = typeof value === "number" && !Number.isInteger(value);
-  return { text, title: long ? text : "", class: long ? `${more} trading-ratio`.trim() : more };
+export function figure(name, value, places = RATIO_PLACES) {
+  if (value === null || value === undefined) return { text: NONE, title: REASONS[name] ?? "not known" };
+  const exact = typeof value === "string" || Number.isInteger(value);
+  return exact ? { text: number(value) } : split(number(value), places);
 }
 
-/** An amount with the colour of its sign; the sign itself is in the text. */
-export function amount(/** @type {string} */ name, /** @type {string|null|undefined} */ value) {
-  return figure(name, signed(value), tone(value));
+/**
+ * An amount with its sign in the text, and a colour.
+ * @param {string} name @param {string|null|undefined} value @returns {import("../cell_text.js").CellValue}
+ */
+export function amount(name, value) {
+  if (value === null || value === undefined) return { ...figure(name, value), rest: "" };
+  return { ...split(number(signed(value)), AMOUNT_PLACES), class: tone(value) };
+}
+
+/**
+ * A price with the decimals that its instrument has, the others dim.
+ * @param {string} name @param {string|null|undefined} value @param {string|null|undefined} like
+ */
+export function priced(name, value, like) {
+  if (value === null || value === undefined) return figure(name, value);
+  return split(number(value), like?.split(".")[1]?.length ?? value.length);
 }
 
 /** @param {string|null|undefined} value the text with "+" if it is above 0 */
@@ -77,7 +90,7 @@ export function listed(amounts) {
  */
 export function stateOf(state, since, now) {
   if (state !== "silent") return { text: state, class: "" };
-  return { text: Number.isFinite(since) ? `! silent ${age(now - since)}` : "! silent", class: "trading-warn" };
+  return { text: Number.isFinite(since) ? `! silent ${age(now - since)}` : "! silent", class: "panels-warn" };
 }
 
 /**

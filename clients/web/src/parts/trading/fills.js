@@ -31,7 +31,7 @@ const COLUMNS = [
  * @param {(ms: number) => {text: string, title: string}} when
  */
 export function fills(app, filter, when) {
-  const table = liveTable({ caption: `The newest ${LIMIT} fills`, columns: COLUMNS });
+  const table = liveTable({ caption: `The newest ${LIMIT} fills`, columns: COLUMNS, tall: true });
   /** @type {any[]} newest first */
   let rows = [];
   const show = () => table.show(rows.map((fill) => row(app, fill, when)));
@@ -99,7 +99,7 @@ function row(app, fill, when) {
     symbol: { text: fill.symbol, href: app.router.href("instrument", fill.symbol) },
     side: fill.voided ? { text: `${fill.side} (voided)`, title: "cancelled by a correction" } : fill.side,
     fee: { ...fee, text: fee.text === NONE || !fill.fee_currency ? fee.text : `${fee.text} ${fill.fee_currency}` },
-    realized_pnl: fill.realized_pnl === null ? figure("fill_pnl", null) : amount("realized_pnl", fill.realized_pnl),
+    realized_pnl: fill.realized_pnl === null ? { ...figure("fill_pnl", null), rest: "" } : amount("realized_pnl", fill.realized_pnl),
   });
   return {
     key: `${fill.bot}:${fill.fill_id}`,

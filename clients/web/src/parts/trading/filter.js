@@ -36,12 +36,12 @@ export function filterBar(app, filter) {
 
 /** @param {string} text @param {HTMLElement} control */
 function labelled(text, control) {
-  return h("label", { class: "field" }, h("span", { text }), control);
+  return h("label", {}, h("span", { text }), control);
 }
 
 /** @param {any} app @param {string} name @param {string} all @param {string|null} chosen */
 function select(app, name, all, chosen) {
-  const element = h("select", { name }, h("option", { value: ALL, text: all }));
+  const element = h("select", { class: "field", name }, h("option", { value: ALL, text: all }));
   /** @type {Set<string>} */
   const known = new Set();
   const offer = (/** @type {string[]} */ names) => {

@@ -18,7 +18,7 @@ const FIGURES = [
 export function pnlCharts(app) {
   const charts = FIGURES.map(({ label, color }) =>
     series(app, { label, lines: [{ label, color }], seconds: DAY_SECONDS, height: 150 }));
-  const content = h("div", { class: "trading-charts" }, ...charts.map(({ element }) => element));
+  const content = h("div", { class: "panels-charts" }, ...charts.map(({ element }) => element));
   const made = panel(app, {
     title: "Profit and loss, 24 h",
     load: () => history(app),

@@ -4,7 +4,7 @@
 import { figureList } from "../figure_list.js";
 import { h, write } from "../h.js";
 import { amount, figure, listed } from "./figures.js";
-import { sectionPanel } from "./section.js";
+import { sectionPanel } from "../section.js";
 
 /** @param {any} app */
 export function portfolio(app) {
@@ -15,7 +15,7 @@ export function portfolio(app) {
     { name: "signals_generated", title: "Signals" },
     { name: "currency", title: "Currency" },
   ]);
-  const incomplete = h("p", { class: "trading-warn", "data-name": "incomplete", hidden: true });
+  const incomplete = h("p", { class: "trading-incomplete panels-warn", "data-name": "incomplete", hidden: true });
   const show = (/** @type {any} */ section) => {
     figures.show({
       total_pnl: amount("total_pnl", section.total_pnl),
@@ -28,7 +28,12 @@ export function portfolio(app) {
     incomplete.hidden = text === "";
     write(incomplete, text);
   };
-  return sectionPanel(app, { title: "Portfolio", name: "strategy", show, empty: nothing }, [figures.element, incomplete]);
+  return sectionPanel(app, { title: "Portfolio", name: "strategy", none: noReport(), show, empty: nothing }, [figures.element, incomplete]);
+}
+
+/** What a panel shows if no bot has reported yet. */
+export function noReport() {
+  return ["No strategy has reported. See POST /reports. ", h("a", { href: "docs#/reports", text: "Documentation of reports" })];
 }
 
 /** @param {any} section whether no bot has reported yet */

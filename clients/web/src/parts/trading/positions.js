@@ -5,7 +5,7 @@ import { compare, multiply } from "../../decimals.js";
 import { h } from "../h.js";
 import { liveTable } from "../live_table.js";
 import { panel } from "../panel.js";
-import { amount, figure, markOf, multiplierOf, unrealised } from "./figures.js";
+import { amount, figure, markOf, multiplierOf, priced, unrealised } from "./figures.js";
 import { filtered } from "./filter.js";
 import { withNote } from "./strategies.js";
 
@@ -79,6 +79,7 @@ function row(app, position, loaded) {
   const texts = /** @type {Record<string, any>} */ ({
     symbol: { text: position.symbol, href: app.router.href("instrument", position.symbol) },
     side: long ? "long" : "short",
+    average_price: priced("average_price", position.average_price, mark),
     mark: figure("mark", mark),
     unrealized_pnl: pnl,
   });

@@ -5,7 +5,8 @@ import { figureList } from "../figure_list.js";
 import { liveTable } from "../live_table.js";
 import { panel } from "../panel.js";
 import { figure } from "./figures.js";
-import { sectionPanel } from "./section.js";
+import { noReport } from "./portfolio.js";
+import { sectionPanel } from "../section.js";
 
 const EVERY_MS = 15_000;
 const RATES = [
@@ -39,7 +40,7 @@ export function quality(app) {
   const show = (/** @type {any} */ section) => {
     figures.show(Object.fromEntries(fields.map(({ name }) => [name, figure(name, section[name])])));
   };
-  return sectionPanel(app, { title: "Execution quality, today", name: "execution", show }, [figures.element]);
+  return sectionPanel(app, { title: "Execution quality, today", name: "execution", none: noReport(), show }, [figures.element]);
 }
 
 /**

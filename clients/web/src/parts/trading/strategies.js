@@ -1,10 +1,12 @@
 // @ts-check
 /** The table of strategies. */
 
+import { number } from "../../format.js";
+import { split } from "../cell_text.js";
 import { liveTable } from "../live_table.js";
 import { amount, figure, listed, stateOf } from "./figures.js";
-import { nothing } from "./portfolio.js";
-import { sectionPanel } from "./section.js";
+import { noReport, nothing } from "./portfolio.js";
+import { sectionPanel } from "../section.js";
 
 const COLUMNS = [
   { name: "strategy", title: "Strategy" },
@@ -28,6 +30,7 @@ const COLUMNS = [
   { name: "last_report", title: "Last report" },
 ];
 const AMOUNTS = new Set(["pnl", "daily_pnl", "realized_pnl", "unrealized_pnl"]);
+const SUMS = new Set(["position_notional", "max_drawdown", "fees"]);
 
 /**
  * @param {any} app
@@ -43,7 +46,7 @@ export function strategies(app, filter, when) {
       .map(([name, entry]) => ({ key: name, cells: cells(app, name, entry, state.now, when) }));
     table.show(rows);
   };
-  return sectionPanel(app, { title: "Strategies", name: "strategy", show, empty: nothing }, [table.element]);
+  return sectionPanel(app, { title: "Strategies", name: "strategy", none: noReport(), show, empty: nothing }, [table.element]);
 }
 
 /** @param {import("./filter.js").Filter} filter @param {string} name @param {any} entry */
@@ -67,17 +70,25 @@ function cells(app, name, entry, now, when) {
     pnl: withNote(amount("pnl", entry.pnl), entry.pnl_complete ? "" : "incomplete", incompleteTitle(entry)),
     unrealized_pnl: withNote(amount("unrealized_pnl", entry.unrealized_pnl), entry.mark_stale ? "!" : "", "the price of a position is old"),
     profit_factor: entry.no_losses ? { text: "–", title: "no losses" } : figure("profit_factor", entry.profit_factor),
-    fees: { ...figure("fees", entry.fees), title: listed(entry.fees_by_currency) },
+    fees: { ...plain("fees", entry.fees), title: listed(entry.fees_by_currency) },
     bots: entry.bots.join(", "),
     last_report: Number.isFinite(reported) ? when(reported) : "–",
   };
-  return COLUMNS.map(({ name: column }) =>
-    special[column] ?? (AMOUNTS.has(column) ? amount(column, entry[column]) : figure(column, entry[column])));
+  return COLUMNS.map(({ name: column }) => {
+    if (special[column] !== undefined) return special[column];
+    if (AMOUNTS.has(column)) return amount(column, entry[column]);
+    return SUMS.has(column) ? plain(column, entry[column]) : figure(column, entry[column]);
+  });
 }
 
-/** @param {{text: string, title: string, class: string}} cell @param {string} note @param {string} title */
+/** An amount without a colour. @param {string} name @param {string|null} value */
+function plain(name, value) {
+  return value === null ? { ...figure(name, value), rest: "" } : split(number(value), 2);
+}
+
+/** @param {import("../cell_text.js").CellValue} cell @param {string} note @param {string} title */
 export function withNote(cell, note, title) {
-  return note === "" ? cell : { text: `${note} ${cell.text}`, title, class: `${cell.class} trading-noted`.trim() };
+  return note === "" ? cell : { ...cell, text: `${note} ${cell.text}`, title };
 }
 
 /** @param {any} entry */

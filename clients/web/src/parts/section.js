@@ -1,24 +1,21 @@
 // @ts-check
 /** A panel that a section of the stream fills: its states, and what it shows without figures. */
 
-import { h, write } from "../h.js";
-import { panel } from "../panel.js";
-
-export const NO_REPORT = "No strategy has reported. See POST /reports.";
+import { h, write } from "./h.js";
+import { panel } from "./panel.js";
 
 /**
- * `show(section, state)` runs only if the section has figures.
+ * `show(section, state)` runs only if the section has figures. `none`: what to do without them.
  * @param {any} app
- * @param {{title: string, name: string, show: (section: any, state: any) => void, empty?: (section: any) => boolean}} options
+ * @param {{title: string, name: string, none: (Node|string)[], show: (section: any, state: any) => void, empty?: (section: any) => boolean}} options
  * @param {Node[]} children
  */
-export function sectionPanel(app, { title, name, show, empty = () => false }, children) {
-  const note = h("p", { class: "note trading-section-note", hidden: true });
-  const none = h("p", { class: "trading-empty", hidden: true },
-    NO_REPORT, " ", h("a", { href: "docs#/reports", text: "Documentation of reports" }));
-  const figures = h("div", { class: "trading-figures" }, ...children);
+export function sectionPanel(app, { title, name, none, show, empty = () => false }, children) {
+  const note = h("p", { class: "section-note", hidden: true });
+  const absence = h("p", { class: "section-empty dim", hidden: true }, ...none);
+  const figures = h("div", { class: "section-figures" }, ...children);
   const made = panel(app, { title });
-  made.content.append(note, none, figures);
+  made.content.append(note, absence, figures);
   return {
     element: made.element,
     close: () => made.close(),
@@ -30,7 +27,7 @@ export function sectionPanel(app, { title, name, show, empty = () => false }, ch
       const text = state.missing ?? staleText(section);
       write(note, text);
       note.hidden = text === "";
-      none.hidden = !absent || text !== "";
+      absence.hidden = !absent || text !== "";
       figures.hidden = absent;
       figures.classList.toggle("dim", text !== "");
       made.set(absent ? (text === "" ? "empty" : "error") : "ready");
