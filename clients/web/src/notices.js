@@ -15,6 +15,7 @@ export function startNotices(app, banner) {
   const { hub, paint, clock, session } = app;
   const root = document.documentElement;
   let lastSlow = -Infinity;
+  let [received, rate] = [0, 0]; // messages in this second and in the last one
   let pausedAt = 0;
   /** @type {string | null} */
   let expires = null;
@@ -58,11 +59,16 @@ export function startNotices(app, banner) {
   hub.on("gap_notice", (/** @type {any} */ body) => {
     if (clock.local() - lastSlow < MINUTE_MS) return;
     lastSlow = clock.local();
-    const count = Object.values(body.dropped).reduce((sum, each) => sum + Number(each), 0);
+    const dropped = Object.values(body.dropped).reduce((sum, each) => sum + Number(each), 0);
+    const count = Math.max(rate, received) + dropped;
     banner.set("slow", { text: `This browser is too slow for ${count.toLocaleString("en")} messages/s.`, tone: "info" });
     setTimeout(() => banner.set("slow", null), MINUTE_MS);
   });
-  paint.every(1000, show);
+  hub.on("price", () => (received += 1));
+  paint.every(1000, () => {
+    [received, rate] = [0, received];
+    show();
+  });
   show();
   return { toggle: () => pause(!paint.paused) };
 }

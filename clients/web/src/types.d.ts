@@ -111,6 +111,8 @@ export interface Session {
   /** For rest.js and hub.js alone. */
   credential(): string | null;
   signIn(text: string): void;
+  /** Continue without a credential. */
+  open(): void;
   renew(text: string): void;
   signOut(): void;
   unauthorized(sent: string | null): void;
@@ -139,7 +141,7 @@ export interface Hub {
   /** Median delay of deliveries in ms; null if unknown. */
   readonly delay: number | null;
   /**
-   * state, price, candle, alert ({event, body}), triggered, data_ready, instruments_changed, gap,
+   * state, price, snapshot (the newest price at a subscription), candle, alert ({event, body}), triggered, data_ready, instruments_changed, gap,
    * gap_notice, epoch, book, book_state, heartbeat, scenario, error, expiring, refreshed, paused,
    * refused ({topic, error}: a wanted subscription), live (after each connect, all restored).
    */
