@@ -25,7 +25,9 @@ def imports(path: Path) -> set[Path]:
 
 def test_modulepreload_names_the_modules_of_the_first_view() -> None:
     modules = {path.resolve() for path in imports(CLIENTS / "web/src/main.js") | imports(CLIENTS / "js/src/index.js")}
-    addresses = {f"{address}/{path.relative_to(folder)}" for address, folder in FOLDERS.items() for path in modules if path.is_relative_to(folder)}
+    addresses = {
+        f"{address}/{path.relative_to(folder)}" for address, folder in FOLDERS.items() for path in modules if path.is_relative_to(folder)
+    }
     expected = sorted(addresses | {"ui/vendor/socket.io.esm.min.js"})
     links = "".join(f'<link rel="modulepreload" href="{address}">\n' for address in expected)
     assert links in PAGE.read_text(), f"write into {PAGE}:\n{links}"

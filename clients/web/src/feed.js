@@ -22,6 +22,7 @@ class Feed {
     this.#app = app;
     const { hub, store, paint } = app;
     hub.on("price", (/** @type {any} */ body, /** @type {any} */ about) => store.price(body, about));
+    hub.on("snapshot", (/** @type {any} */ body) => store.price(body, { replayed: true }));
     hub.on("gap", (/** @type {any} */ gap) => this.#gap(gap));
     hub.on("live", (/** @type {any} */ { again }) => again && this.refresh());
     hub.on("instruments_changed", () => this.refresh());

@@ -37,6 +37,8 @@ class Hub {
   #notFound = 0;
   #everConnected = false;
   #fallback = false; // the client with polling
+  /** The reason that the hub has sent before it closes the connection. @type {any} */
+  #reason = null;
   /** @type {FXDataPipelineClient | null} */
   client = null;
   /** @type {import("./types.js").HubState} */
@@ -162,7 +164,7 @@ class Hub {
 
   /** @param {any} body */
   #snapshot(body) {
-    for (const price of Object.values(body.snapshot ?? {})) this.emit("price", price, { replayed: true });
+    for (const price of Object.values(body.snapshot ?? {})) this.emit("snapshot", price);
   }
 
   /** The greeting: what follows is restored by the client before the first answer to a ping. @param {any} body */
@@ -187,10 +189,12 @@ class Hub {
 
   /** @param {{reason: string, reconnecting: boolean, retryInMs: number | null}} about */
   #lost({ reconnecting, retryInMs }) {
+    const error = this.#reason;
+    this.#reason = null;
     if (!reconnecting) return; // the error that follows has the reason
     const now = this.#app.clock.now();
-    this.about = { ...this.about, since: this.about.since ?? now, retryAt: now + (retryInMs ?? 0), error: null };
-    this.#become("reconnecting");
+    this.about = { ...this.about, since: this.about.since ?? now, retryAt: now + (retryInMs ?? 0), error };
+    this.#become(error ? "refused" : "reconnecting");
   }
 
   /** @param {any} error */
@@ -198,6 +202,7 @@ class Hub {
     this.emit("error", error);
     if (error.code === "unauthorized") return this.#unauthorized(error);
     if (error.event !== "connect" && error.event !== "disconnect" && error.code !== "unreachable") return;
+    if (error.event === "disconnect" && REFUSED.has(error.code)) this.#reason = error;
     const wait = error.details?.retry_in_ms;
     if (this.#everConnected === false && !this.#fallback && error.code === "unreachable") return this.#fallBack();
     if (typeof wait !== "number") return;

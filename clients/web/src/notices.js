@@ -15,6 +15,7 @@ export function startNotices(app, banner) {
   const { hub, paint, clock, session } = app;
   const root = document.documentElement;
   let lastSlow = -Infinity;
+  let [received, rate] = [0, 0]; // messages in this second and in the last one
   let pausedAt = 0;
   /** @type {string | null} */
   let expires = null;
@@ -26,7 +27,8 @@ export function startNotices(app, banner) {
     banner.set("link", session.state === "open" ? linkNotice(app, at) : null);
     const waiting = `Paused at ${at(pausedAt)}`;
     const action = { label: "Continue", run: () => pause(false) };
-    banner.set("pause", paint.paused ? { text: waiting, countdown: `${paint.waiting.toLocaleString("en")} updates waiting`, action } : null);
+    const countdown = `${paint.waiting.toLocaleString("en")} ${paint.waiting === 1 ? "update" : "updates"} waiting`;
+    banner.set("pause", paint.paused ? { text: waiting, countdown, action } : null);
     banner.set("expiring", expires && session.signedIn ? expiringNotice(app, expires) : null);
   }
 
@@ -58,11 +60,16 @@ export function startNotices(app, banner) {
   hub.on("gap_notice", (/** @type {any} */ body) => {
     if (clock.local() - lastSlow < MINUTE_MS) return;
     lastSlow = clock.local();
-    const count = Object.values(body.dropped).reduce((sum, each) => sum + Number(each), 0);
+    const dropped = Object.values(body.dropped).reduce((sum, each) => sum + Number(each), 0);
+    const count = Math.max(rate, received) + dropped;
     banner.set("slow", { text: `This browser is too slow for ${count.toLocaleString("en")} messages/s.`, tone: "info" });
     setTimeout(() => banner.set("slow", null), MINUTE_MS);
   });
-  paint.every(1000, show);
+  hub.on("price", () => (received += 1));
+  paint.every(1000, () => {
+    [received, rate] = [0, received];
+    show();
+  });
   show();
   return { toggle: () => pause(!paint.paused) };
 }

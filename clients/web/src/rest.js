@@ -2,6 +2,7 @@
 /** Requests to REST with the credential. The only module that calls fetch. */
 
 const TIMEOUT_MS = 20_000;
+const CONFIG = "config.json"; // needs no credential
 
 /** The refusal of a request. `status` 0: REST cannot be reached. */
 export class RestError extends Error {
@@ -32,6 +33,7 @@ export function createRest(session) {
    */
   async function request(method, path, { params, body, signal, also = [] } = {}) {
     const credential = session.credential();
+    if (session.state !== "open" && path !== CONFIG) throw new RestError(401, "unauthorized", "You are signed out.");
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
     /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };

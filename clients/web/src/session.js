@@ -54,6 +54,11 @@ export function createSession() {
       keep(text);
       become("open");
     },
+    /** Continue without a credential. */
+    open() {
+      keep(null);
+      become("open");
+    },
     /** Exchange the token of a running session. */
     renew(text) {
       keep(text);

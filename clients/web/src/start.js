@@ -38,13 +38,11 @@ export function followSession({ session, hub, config }, feed, stage) {
     stage.show();
   }
   session.on("change", (/** @type {string} */ state) => {
-    if (state === "open") return begin();
-    if (state !== "ended") {
-      // Nothing of the earlier session stays on the page.
-      stage.close();
-      feed.stop();
-    }
     hub.close("signed-out");
+    if (state === "ended") return; // the panel lies over the data
+    stage.close(); // nothing of the earlier session stays on the page
+    feed.stop();
+    if (state === "open") begin();
   });
   if (config.auth === "required" && !session.signedIn) session.unauthorized(null);
   else begin();

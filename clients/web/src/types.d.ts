@@ -82,7 +82,8 @@ export interface Paint {
   register(painter: Painter): Off;
   /** Request a frame. While paused, only `force` paints, with an empty dirty set (a scrolled list). */
   request(force?: boolean): void;
-  mark(symbol: string): void;
+  /** The row has changed; `updates`: the number of prices that the banner counts during a pause. */
+  mark(symbol: string, updates?: number): void;
   pause(flag: boolean): void;
   /** A timer that rests while the tab is hidden and runs at once when it is shown. */
   every(ms: number, fn: () => void): Off;
@@ -111,6 +112,8 @@ export interface Session {
   /** For rest.js and hub.js alone. */
   credential(): string | null;
   signIn(text: string): void;
+  /** Continue without a credential. */
+  open(): void;
   renew(text: string): void;
   signOut(): void;
   unauthorized(sent: string | null): void;
@@ -139,7 +142,7 @@ export interface Hub {
   /** Median delay of deliveries in ms; null if unknown. */
   readonly delay: number | null;
   /**
-   * state, price, candle, alert ({event, body}), triggered, data_ready, instruments_changed, gap,
+   * state, price, snapshot (the newest price at a subscription), candle, alert ({event, body}), triggered, data_ready, instruments_changed, gap,
    * gap_notice, epoch, book, book_state, heartbeat, scenario, error, expiring, refreshed, paused,
    * refused ({topic, error}: a wanted subscription), live (after each connect, all restored).
    */

@@ -36,6 +36,7 @@ export function mountFrame(app, root) {
     const title = document.title.replace(MARK, "");
     document.title = found === null ? title : MARK + title;
   }
+  if (app.config.features.includes("scenarios")) app.hub.heartbeat(); // its events name a new scenario
   app.store.on("sources", () => {
     scenario = null; // /health is newer than the last event
     show();

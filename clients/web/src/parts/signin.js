@@ -1,6 +1,7 @@
 // @ts-check
 /** The sign-in panel: one field. It covers the page while no credential is accepted. */
-import { h } from "./h.js";
+import { dialog } from "./dialog.js";
+import { h, write } from "./h.js";
 
 const ENDED = /** @type {Record<string, string>} */ ({
   expired: "Your session has ended: the token has expired.",
@@ -60,6 +61,29 @@ function faultOf(value) {
   return /^[\x21-\x7e]+$/.test(value) ? "" : "A key or token has no spaces and no accented letters.";
 }
 
+/** Ask for a credential while the page is open without one. @param {import("../types.js").App} app */
+function askFor(app) {
+  const form = credentialForm("A key or token gives you the rights of its owner.", "Sign in", (text) => {
+    open.close();
+    app.session.signIn(text);
+  });
+  const open = dialog(app, { title: "Sign in", body: form, actions: [] });
+  form.querySelector("input")?.focus();
+}
+
+/** The button "Sign in" or "Sign out" of the top bar. @param {import("../types.js").App} app */
+export function sessionButton(app) {
+  const { session, config } = app;
+  const button = h("button", { class: "button", type: "button", onclick: () => (session.signedIn ? session.signOut() : askFor(app)) });
+  const show = () => {
+    write(button, session.signedIn ? "Sign out" : "Sign in");
+    button.hidden = !session.signedIn && config.auth !== "optional";
+  };
+  session.on("change", show);
+  show();
+  return button;
+}
+
 /**
  * Show the panel while the session needs a credential.
  * @param {import("../types.js").App} app
@@ -76,9 +100,11 @@ export function mountSignIn(app, root) {
     if (!open) return root.replaceChildren();
     const title = h("h1", { class: "signin-title", text: "Tickwire" });
     const form = credentialForm(sentence(session), "Sign in", (text) => session.signIn(text));
-    root.replaceChildren(h("div", { class: "signin-card", role: "dialog", "aria-label": "Sign in", "aria-modal": "true" }, title, form));
+    const card = { class: "signin-card", role: "dialog", "aria-label": "Sign in", "aria-modal": "true" };
+    root.replaceChildren(h("div", card, title, form, app.config.auth === "optional" && without()));
     form.querySelector("input")?.focus();
   }
+  const without = () => h("button", { class: "button", type: "button", text: "Continue without", onclick: () => session.open() });
   session.on("change", show);
   show();
 }

@@ -3,11 +3,14 @@
 import { h } from "./h.js";
 import { refusalOf } from "./readable.js";
 
+const RETRY_MS = 5_000;
+const MAX_ATTEMPTS = 30; // the page keeps every module that it has loaded
+
 /** view -> its module @type {Record<string, string>} */
 const MODULES = {
   market: "market",
   instrument: "instrument",
-  book: "instrument",
+  book: "book",
   analytics: "analytics",
   alerts: "alerts",
   trading: "trading",
@@ -30,7 +33,8 @@ const TITLES = /** @type {Record<string, string>} */ ({
  * @param {(title: string) => void} setTitle
  */
 export function mountStage(app, root, setTitle) {
-  /** @type {{name: string, symbol: string | null, section: HTMLElement, view: import("../types.js").View | null} | null} */
+  let attempt = 0; // a browser may remember that an address could not be loaded
+  /** @type {{name: string, symbol: string | null, section: HTMLElement, failed: boolean, view: import("../types.js").View | null} | null} */
   let open = null;
 
   /** @param {import("../types.js").Route} route */
@@ -42,19 +46,27 @@ export function mountStage(app, root, setTitle) {
     const moved = open !== null;
     close();
     const section = h("section", { class: `view view-${name}`, tabindex: "0", "aria-label": TITLES[route.view] ?? route.symbol });
-    const mine = (open = { name, symbol: route.symbol, section, view: /** @type {import("../types.js").View | null} */ (null) });
+    const mine = (open = { name, symbol: route.symbol, section, failed: /** @type {boolean} */ (false), view: /** @type {import("../types.js").View | null} */ (null) });
     root.replaceChildren(back(), section);
     if (moved && document.activeElement === document.body) section.focus({ preventScroll: true });
     if (name === "unknown") return section.append(unknown());
     try {
-      const [module, refusal] = await Promise.all([import(`../views/${name}.js`), route.symbol && refusalOf(app, route.symbol)]);
+      const [module, refusal] = await Promise.all([load(name), route.symbol && refusalOf(app, route.symbol)]);
       if (mine !== open) return;
       if (refusal) return section.replaceChildren(refusal);
       mine.view = module.open(app, section, app.router.route);
     } catch (error) {
-      reportError(error);
-      if (mine === open) section.replaceChildren(failed(() => retry()));
+      if (error instanceof TypeError && /import/.test(error.message)) attempt += 1;
+      else reportError(error);
+      if (mine !== open) return;
+      mine.failed = true;
+      section.replaceChildren(failed(() => retry()));
     }
+  }
+
+  /** @param {string} name */
+  function load(name) {
+    return attempt ? import(`../views/${name}.js?attempt=${attempt}`) : import(`../views/${name}.js`);
   }
 
   function retry() {
@@ -70,6 +82,7 @@ export function mountStage(app, root, setTitle) {
   }
 
   app.router.on(show);
+  app.paint.every(RETRY_MS, () => open?.failed && attempt < MAX_ATTEMPTS && retry());
   return { show: () => show(app.router.route), close };
 }
 
@@ -85,5 +98,5 @@ function unknown() {
 /** @param {() => void} retry */
 function failed(retry) {
   const button = h("button", { class: "button", type: "button", text: "Try again", onclick: retry });
-  return h("div", { class: "note", role: "alert" }, h("h2", { text: "This view could not be loaded" }), h("p", {}, button));
+  return h("div", { class: "note", role: "alert" }, h("h2", { text: "This view could not be loaded" }), h("p", { text: "REST does not answer. The page tries again every 5 s." }), h("p", {}, button));
 }

@@ -4,6 +4,7 @@ import { theme } from "../appearance.js";
 import { countFiring } from "../firing.js";
 import { clockText } from "../times.js";
 import { h, write } from "./h.js";
+import { sessionButton } from "./signin.js";
 
 /** view -> label, key, feature that it needs */
 export const VIEWS = /** @type {[string, string, string, string | null][]} */ ([
@@ -38,7 +39,7 @@ const ZONE_NAMES = /** @type {Record<string, string>} */ ({
  */
 export function mountTopBar(app, root, notices) {
   const views = viewLinks(app);
-  const right = h("div", { class: "top-right" }, link(app), zone(app), clock(app), pauseButton(app, notices), themeButton(app), signOut(app));
+  const right = h("div", { class: "top-right" }, link(app), zone(app), clock(app), pauseButton(app, notices), themeButton(app), sessionButton(app));
   root.append(h("h1", { class: "top-name" }, h("a", { href: "#/", text: "Tickwire" })), views, find(app), right);
 }
 
@@ -177,15 +178,6 @@ function themeButton({ settings }) {
     button.title = `Use the ${other} theme`;
   };
   settings.on("theme", show);
-  show();
-  return button;
-}
-
-/** @param {import("../types.js").App} app */
-function signOut({ session }) {
-  const button = h("button", { class: "button", type: "button", text: "Sign out", onclick: () => session.signOut() });
-  const show = () => (button.hidden = !session.signedIn);
-  session.on("change", show);
   show();
   return button;
 }

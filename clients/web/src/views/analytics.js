@@ -2,7 +2,7 @@
 /** The view of volatility and correlation, as the jobs have computed them. */
 import { FEW_OBSERVATIONS, fewest, hasRun, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
 import { listNames, symbolsOf } from "../lists.js";
-import { matrixOf } from "../matrix.js";
+import { instrumentsKnown, matrixOf } from "../matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
 import { panel } from "../parts/panel.js";
@@ -25,7 +25,8 @@ export function open(app, root, route) {
   const list = listChoice(app, (value) => app.router.query({ list: value || null }));
   const parts = [volatilityPanel(app, query), correlationPanel(app, query)];
   root.classList.add("analytics-view");
-  root.append(h("h1", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element), ...parts.map(({ element }) => element));
+  root.append(h("h2", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element));
+  root.append(...parts.map(({ element }) => element));
   list.show(route.query);
   const offs = [
     app.hub.on("data_ready", (/** @type {any} */ { data_type }) => parts.forEach((part) => data_type === part.data && part.reload())),
@@ -68,7 +69,8 @@ function listChoice(app, choose) {
     element: h("label", { class: "analytics-label" }, h("span", { text: "Instruments" }), select),
     show(/** @type {URLSearchParams} */ query) {
       const kinds = [...new Set([...app.store.rows.values()].map(({ kind }) => kind))];
-      const options = [["", "All"], ...kinds.map((kind) => [kind, kind]), ...listNames(app.settings).map((name) => [name.toLowerCase(), `★ ${name}`])];
+      const lists = listNames(app.settings).map((name) => [name.toLowerCase(), `★ ${name}`]);
+      const options = [["", "All"], ...kinds.map((kind) => [kind, kind]), ...lists];
       select.replaceChildren(...options.map(([value, text]) => h("option", { value, text })));
       select.value = query.get("list") ?? "";
     },
@@ -90,10 +92,13 @@ function button(text, label, press) {
   return h("button", { class: "button", type: "button", text, "aria-label": label, onclick: press });
 }
 
-/** A select whose value is in the address. @param {App} app @param {string} name @param {string} label @param {[string, string][]} options the first one is the default */
+/**
+ * A select whose value is in the address; the first option is the default.
+ * @param {App} app @param {string} name @param {string} label @param {[string, string][]} options
+ */
 function choice(app, name, label, options) {
-  const select = h("select", { class: "field", name, onchange: () => app.router.query({ [name]: select.value === options[0][0] ? null : select.value }) },
-    options.map(([value, text]) => h("option", { value, text })));
+  const chosen = () => app.router.query({ [name]: select.value === options[0][0] ? null : select.value });
+  const select = h("select", { class: "field", name, onchange: chosen }, options.map(([value, text]) => h("option", { value, text })));
   return {
     element: h("label", { class: "analytics-label" }, h("span", { text: label }), select),
     value(/** @type {URLSearchParams} */ query) {
@@ -103,7 +108,10 @@ function choice(app, name, label, options) {
   };
 }
 
-/** Save a CSV; a failure is a note of the panel. @param {App} app @param {HTMLElement} note @param {string} path @param {any} params @param {string} file */
+/**
+ * Save a CSV; a failure is a note of the panel.
+ * @param {App} app @param {HTMLElement} note @param {string} path @param {any} params @param {string} file
+ */
 async function save(app, note, path, params, file) {
   try {
     await app.rest.download(path, { ...params, format: "csv" }, file);
@@ -125,7 +133,8 @@ function volatilityPanel(app, query) {
     title: "Volatility",
     actions: [scale.element, button("CSV", "Download volatilities as CSV", () => save(app, failed, "volatility/latest", selection(app, query.now), "volatility.csv"))],
     async load(/** @type {AbortSignal} */ signal) {
-      const [body, jobs] = await Promise.all([app.rest.get("volatility/latest", {}, { signal }), jobsOf(app, signal)]);
+      const answers = [app.rest.get("volatility/latest", {}, { signal }), jobsOf(app, signal), instrumentsKnown(app)];
+      const [body, jobs] = await Promise.all(answers);
       return { body, jobs };
     },
     show(/** @type {any} */ answer, /** @type {HTMLElement} */ content) {
@@ -169,11 +178,15 @@ function correlationPanel(app, query) {
   let found = null;
   const keyOf = () => [method.value(query.now), ...names()].join();
   const names = () => instruments(app, query.now).slice(0, query.now.get("list") ? MAX_CHOSEN : MAX_DEFAULT);
+  const csv = () => {
+    const params = { method: method.value(query.now), symbols: found?.matrix?.symbols.join(",") };
+    save(app, failed, "correlation", params, `correlation_${params.method}.csv`);
+  };
   const made = panel(app, {
     title: "Correlation",
-    actions: [method.element, by.element, button("CSV", "Download correlations as CSV", () =>
-      save(app, failed, "correlation", { method: method.value(query.now), symbols: found?.matrix?.symbols.join(",") }, `correlation_${method.value(query.now)}.csv`))],
+    actions: [method.element, by.element, button("CSV", "Download correlations as CSV", csv)],
     async load(/** @type {AbortSignal} */ signal) {
+      await instrumentsKnown(app);
       const key = keyOf();
       const jobs = await jobsOf(app, signal);
       // Without any run of the job there is no matrix, and a 404 would be an error in the console.
@@ -213,7 +226,8 @@ function correlationPanel(app, query) {
 function aboutText(app, asOf, jobs, id) {
   const at = (/** @type {number} */ ms) => dateTime(ms, app.settings.get("zone"));
   const run = lastRun(jobs, id);
-  const parts = [Number.isNaN(asOf) ? "" : `As of ${at(asOf)}`, run ? `computed at ${at(app.clock.parse(run.finished))}` : "", nextRun(jobs, id, app.clock.now())];
+  const computed = run ? `computed at ${at(app.clock.parse(run.finished))}` : "";
+  const parts = [Number.isNaN(asOf) ? "" : `As of ${at(asOf)}`, computed, nextRun(jobs, id, app.clock.now())];
   return parts.filter(Boolean).join(" · ");
 }
 
