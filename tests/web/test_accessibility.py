@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, WebSocketRoute
 
 from tests.support.pages import Chromium, Pages
+from tests.support.polling import until
 from tests.support.sites import Site
 from tests.web.axe import violations
 from tests.web.whole import VIEWS, show, visit
@@ -151,3 +153,50 @@ def test_states_have_no_violation_in_both_themes(page: Page, pages: Pages, site:
     pages.allow("status of (503|403|429)", "WebSocket")
     STATES[state](page, site)
     assert_accessible(page, state)
+
+
+# preferences of the user
+
+# Notes of each tinted row: the outline of its prices, and what moves.
+_WATCH = """() => {
+    globalThis.seen = [];
+    new MutationObserver(() => {
+        const cell = document.querySelector(".grid-up > .grid-price, .grid-down > .grid-price");
+        if (cell) seen.push(getComputedStyle(cell).outlineStyle);
+    }).observe(document.querySelector(".grid-body"), { subtree: true, attributeFilter: ["class"] });
+}"""
+
+
+def _move(page: Page, site: Site, condition: str) -> object:
+    """Move EUR_USD up and down until the page fulfils the condition; return its value."""
+    prices = itertools.cycle([("1.09538", "1.09552"), ("1.09438", "1.09452")])
+
+    def moved() -> object:
+        site.publish("EUR_USD", *next(prices))
+        return page.evaluate(condition)
+
+    return until(moved, 30, condition)
+
+
+def test_reduced_motion_keeps_the_colour_and_moves_nothing(page: Page, site: Site) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    visit(page, site)
+    page.evaluate(_WATCH)
+    direction = "document.querySelector('.grid-row[data-symbol=EUR_USD]').dataset.direction"
+    assert _move(page, site, f"() => {direction}") in ("up", "down")
+    colours = "() => [...document.querySelectorAll('.grid-row[data-symbol=EUR_USD] b')].map((each) => getComputedStyle(each).color)"
+    shown = page.evaluate("() => ['up', 'down'].map((name) => { document.body.style.color = `var(--${name})`;"
+                          " return getComputedStyle(document.body).color })")  # fmt: skip
+    assert set(page.evaluate(colours)) <= set(shown)
+    assert page.evaluate("() => [globalThis.seen.length, document.getAnimations().length]") == [0, 0]
+
+
+def test_forced_colors_have_borders_in_place_of_tints(page: Page, site: Site) -> None:
+    page.emulate_media(forced_colors="active")
+    visit(page, site)
+    page.evaluate(_WATCH)
+    seen = _move(page, site, "() => globalThis.seen.length > 1 && globalThis.seen")
+    assert isinstance(seen, list)
+    assert set(seen) <= {"solid", "dashed"}
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.frame-edge')).borderStyle") == "double"
+    assert violations(page) == []
