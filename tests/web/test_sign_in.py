@@ -23,7 +23,8 @@ NEEDED = "This Tickwire needs an API key or token."
 REFUSED = "The key or token was refused."
 # Everything in the page that could contain a text, except sessionStorage.
 PLACES = """() => JSON.stringify([location.href, document.title, document.documentElement.outerHTML, {...localStorage}, document.cookie,
-    [...document.querySelectorAll("input")].map((each) => each.value), performance.getEntriesByType("resource").map((each) => each.name)])"""
+    [...document.querySelectorAll("input")].map((each) => each.value),
+    performance.getEntriesByType("resource").map((each) => each.name)])"""
 
 
 @pytest.fixture(scope="module")
