@@ -64,7 +64,8 @@ export interface Store {
   backlog: import("./ring.js").Ring;
   /**
    * Topics: "instruments" (the set has changed), "market" (reference, day, spark, stale_after),
-   * "sources" (`health`), "gaps", "cleared", "loaded" (/symbols has answered or failed: error | null).
+   * "sources" (`health`), "gaps", "cleared", "loaded" (/symbols has answered or failed: error | null),
+   * "choice" (the market shows another list or kind).
    */
   on(topic: string, fn: (...values: any[]) => void): Off;
   emit(topic: string, ...values: any[]): void;
