@@ -24,6 +24,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
+from api.rest.market import overview, stale_after
 from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
@@ -36,6 +37,7 @@ from api.rest.routes import (
     gaps,
     health,
     jobs,
+    market,
     metrics,
     positions,
     prices,
@@ -64,6 +66,7 @@ from health.timing import DEFAULT, Timing
 
 _DATA = [
     symbols.routes,
+    market.routes,
     prices.routes,
     publish.routes,
     reports.routes,
@@ -103,10 +106,13 @@ def create_app(
     """
     access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "rest", lock=threading.Lock())
     app = _make_flask()
-    attach(app, _make_context(settings, bus, store, clock, version, access, timing))
+    shared = _make_context(settings, bus, store, clock, version, access, timing)
+    attach(app, shared)
     snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
     report_groups.attach(app, bus)
     report_symbols.attach(app, bus, store, monotonic)
+    stale_after.attach(app, store, settings.ingestion_interval_seconds, monotonic)
+    overview.attach(app, shared, monotonic)
     routes = [web.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the packages of tests/js, its folders and clients/js, unless that has been done before.
+# Install the packages of tests/js, its folders, clients/js and clients/web, unless done before.
 # Print the folder of the node to use: the installed one if it is new enough, else one from PyPI.
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ else
     npm() { "$folder/node" "$folder/../lib/node_modules/npm/bin/npm-cli.js" "$@"; }
 fi
 
-for packages in tests/js tests/js/compat tests/js/react clients/js; do
+for packages in tests/js tests/js/compat tests/js/react clients/js clients/web; do
     stamp=$packages/node_modules/.installed
     wanted=$(cat "$packages/package.json" "$packages/package-lock.json" | cksum)
     if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then

@@ -21,7 +21,7 @@ from api.rest.page.files import File, Files, digest
 from api.rest.page.policy import PageAddress, hub_sources, import_map_hash, policy
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
-from api.rest.schemas.page import ConfigurationSchema
+from api.rest.schemas.dashboard import ConfigurationSchema
 from db.timestamps import format_time
 from health.system.books import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 

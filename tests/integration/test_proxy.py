@@ -338,14 +338,41 @@ def lands_on(hub: Web, proxy: Proxy) -> bool:
 
 def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, Web], settings: Settings, tmp_path: Path) -> None:
     with Web("rest", settings, tmp_path / "rest.log") as rest, Proxy(name, tmp_path / name, hubs=hubs, rest=rest.port) as proxy:
-        status, body = get(proxy.url, "/symbols")
-        assert (status, orjson.loads(body)["count"]) == (200, 31)
-        assert orjson.loads(get(proxy.url, "/hub/health")[1])["status"] == "healthy"
-        assert get(proxy.url, "/nothing")[0] == 404
-        # An upload above the limit of other bodies reaches REST, which refuses its form.
-        assert post(proxy, "/scenarios/recordings", 2 * 2**20) == 422
-        assert post(proxy, "/prices", 2 * 2**20) == 413
+        for below in ("", "/tickwire"):
+            status, body = get(proxy.url, f"{below}/symbols")
+            assert (status, orjson.loads(body)["count"]) == (200, 31)
+            assert orjson.loads(get(proxy.url, f"{below}/hub/health")[1])["status"] == "healthy"
+            assert get(proxy.url, f"{below}/nothing")[0] == 404
+            # An upload above the limit of other bodies reaches REST, which refuses its form.
+            assert post(proxy, f"{below}/scenarios/recordings", 2 * 2**20) == 422
+            assert post(proxy, f"{below}/prices", 2 * 2**20) == 413
+            check_dashboard(proxy, below)
+        assert get(proxy.url, "/tickwire/tickwire/symbols")[0] == 404
+        assert get(proxy.url, "/tickwirex/symbols")[0] == 404
     assert get(proxy.url, "/symbols")[0] == 0
+
+
+class PlainBelow(Plain):
+    """A client of the metrics below the path of the files."""
+
+    route = f"/tickwire{Plain.route}"
+
+
+def check_dashboard(proxy: Proxy, below: str) -> None:
+    """The page and its hub are below the path; the policy permits the hub of this address."""
+    host = f"127.0.0.1:{proxy.port}"
+    answer = exchange(proxy.port, raw_request(f"{below}/", "Accept: text/html", host=host))
+    assert (answer.status, answer.body) == (200, (ROOT / "clients/web/index.html").read_bytes())
+    assert f"connect-src 'self' ws://{host} wss://{host};" in answer.headers["content-security-policy"]
+    for path, status in (("/ui/src/main.js", 200), ("/config.json", 200), ("/market", 200), (OPENING, 200)):
+        assert get(proxy.url, below + path)[0] == status, path
+    if below:
+        moved = exchange(proxy.port, raw_request(below, host=host))
+        assert (moved.status, moved.headers["location"]) == (308, f"{below}/")
+        with PythonClient(proxy.url, path="tickwire/socket.io") as client:
+            client.wait("connection_established")
+        with PlainBelow(proxy.port) as plain:
+            assert plain.body()["type"] == "connected"
 
 
 def post(proxy: Proxy, path: str, length: int) -> int:
@@ -384,6 +411,10 @@ def test_tls_keys_and_limits_of_an_address(
             forged = {**headers, "X-Forwarded-For": "203.0.113.9", "Host": "prices.example.com"}
             status, answered, _ = ask(proxy, "127.0.0.9", "/symbols", forged, file)
             assert (status, answered["Strict-Transport-Security"]) == (200, "max-age=31536000")
+        for path in ("/", "/tickwire/"):
+            status, answered, _ = ask(proxy, "127.0.0.9", path, {"Host": "prices.example.com", "Accept": "text/html"}, file)
+            policy = "connect-src 'self' ws://prices.example.com wss://prices.example.com;"
+            assert (status, policy in answered["Content-Security-Policy"]) == (200, True)
         status, answered, _ = ask(proxy, "127.0.0.9", "/symbols", {}, file)
         assert (status, answered["WWW-Authenticate"]) == (401, 'Bearer realm="tickwire"')
         assert ask(proxy, "127.0.0.9", "/health/live", {}, file)[0] == 200
@@ -490,7 +521,15 @@ def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Setting
 
 
 PAGES = ("", "docs", "redoc", "openapi.json", "asyncapi.json")
-FILES_OF_PAGES = ("docs/static/swagger-ui.css", "docs/static/redoc.standalone.js", "docs/start.js", "docs/static/favicon.png")
+FILES_OF_PAGES = (
+    "ui/app.css",
+    "ui/src/main.js",
+    "ui/src/views/market.js",
+    "docs/static/swagger-ui.css",
+    "docs/static/redoc.standalone.js",
+    "docs/start.js",
+    "docs/static/favicon.png",
+)
 
 
 def test_every_url_of_every_page_works_below_a_path_and_at_the_root(shared_settings: Settings, shared_bus: Bus, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_symbols_list_has_each_instrument_with_its_last_price_time(client: Flask
         "fed_by": None,
         "enabled": True,
         "market_open": by_name["GBP_USD"]["market_open"],
+        "stale_after": 120,
         "last_price_time": PRICE["time"],
     }
     assert by_name["BTCUSDT"]["market_open"] is True

@@ -160,7 +160,7 @@ def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callab
             "/ticks",
             "/volatility",
         ],
-        "symbols": ["/correlation", "/price/latest", "/volatility/latest"],
+        "symbols": ["/correlation", "/market", "/price/latest", "/volatility/latest"],
     }
     assert checked == expected.get(argument, ["/correlation/history"])
 

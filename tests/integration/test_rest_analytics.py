@@ -264,7 +264,8 @@ def test_correlation_history_is_filtered_by_method(client: FlaskClient) -> None:
 
 def test_latest_volatility_lists_each_instrument(client: FlaskClient) -> None:
     body = get(client, "/volatility/latest")
-    assert list(body) == ["volatility", "count", "timestamp"]
+    assert list(body) == ["volatility", "thresholds", "count", "timestamp"]
+    assert body["thresholds"] == {symbol: {"warning": 0.02, "critical": 0.04} for symbol in ("EUR_USD", "GBP_USD")}
     assert body["count"] == 2
     last = [row for row in VOLATILITY if row.time == VOLATILITY[-1].time]
     assert 1 < len(last) < len(ESTIMATORS), "an estimator that is not available, whose older figure must not appear"

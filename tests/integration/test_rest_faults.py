@@ -27,6 +27,8 @@ NOWHERE = "127.0.0.1:1"
 
 NEEDS_DATABASE = [
     "/symbols",
+    "/market",
+    "/market?symbols=EUR_USD",
     "/sessions",
     "/ticks?symbol=EUR_USD",
     "/ticks?symbol=EUR_USD&format=csv",
@@ -41,8 +43,8 @@ NEEDS_DATABASE = [
     "/alerts",
     "/jobs",
 ]
-NEEDS_REDIS = ["/symbols", "/price/latest?symbol=EUR_USD", "/price/latest?symbols=EUR_USD,GBP_USD"]
-NEEDS_NOTHING = ["/", "/health/live", "/openapi.json", "/docs", "/redoc"]
+NEEDS_REDIS = ["/symbols", "/market", "/market?symbols=EUR_USD", "/price/latest?symbol=EUR_USD", "/price/latest?symbols=EUR_USD,GBP_USD"]
+NEEDS_NOTHING = ["/", "/config.json", "/ui/app.css", "/health/live", "/openapi.json", "/docs", "/redoc"]
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ TABLE = {
     "/health": DETAILS, "/health/db": DETAILS, "/health/binance": DETAILS,
     "/openapi.json": "read", "/asyncapi.json": "read",
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
+    "/market": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/book": "read", "/book/states": "read", "/book/cost": "read", "/book/history": "read", "/book/snapshots": "read",
     "/jobs": "observe", "/gaps": "observe", "/status": "observe",
@@ -73,7 +74,7 @@ PATTERNS = ("EUR_*", "GBP_USD", "!EUR_CHF")
 NAMED = {
     **dict.fromkeys(("/price/latest", "/ticks", "/candles", "/market/trades", "/volatility", "/alerts"), ("symbol",)),
     **dict.fromkeys(("/book", "/book/cost", "/book/history", "/book/snapshots"), ("symbol",)),
-    **dict.fromkeys(("/volatility/latest", "/correlation"), ("symbols",)),
+    **dict.fromkeys(("/volatility/latest", "/correlation", "/market"), ("symbols",)),
     "/correlation/history": ("symbol1", "symbol2"),
 }
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -102,7 +103,7 @@ class Rest:
     ) -> TestResponse:
         """Send a request to a route, with its first method by default."""
         address = path.replace("/scenarios/<name>", "/scenarios/burst-mode")
-        address = address.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
+        address = address.replace("<name>", "favicon.png").replace("<path:name>", "vendor/vendor.json")
         for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE), ("<path:alert_id>", ALERT_ID), ("<run_id>", RUN_ID)):
             address = address.replace(name, value)
         headers = {} if key is None else {"X-API-Key": key}
@@ -257,7 +258,7 @@ def test_instrument_outside_of_the_patterns_is_403_and_an_unknown_one_404(rest: 
         assert (unknown.status_code, unknown.get_json()["error"]["code"]) == (404, "unknown_instrument")
         assert rest.ask(path, rest.key("read", instruments=("*",)), given).status_code in (200, 404)
         for form in ("csv", "ndjson"):
-            if path not in ("/price/latest", "/book", "/book/cost"):
+            if path not in ("/price/latest", "/book", "/book/cost", "/market"):
                 assert rest.ask(path, key, {**given, "format": form}).status_code == 403
 
 
@@ -298,6 +299,7 @@ def test_lists_without_symbols_have_the_instruments_of_the_key(rest: Rest) -> No
     part, whole = rest.key("read"), rest.key("read", instruments=("*",))
     lists: dict[str, Callable[[Any], list[str]]] = {
         "/symbols": lambda body: [each["symbol"] for each in body["symbols"]],
+        "/market": lambda body: list(body["instruments"]),
         "/book/states": lambda body: [each["symbol"] for each in body["books"]],
         "/volatility/latest": lambda body: list(body["volatility"]),
         "/correlation": lambda body: list(body["symbols"]),

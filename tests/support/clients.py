@@ -84,12 +84,21 @@ class Recorder(ABC):
 class PythonClient(Recorder):
     """python-socketio's client over one transport (`websocket`, `polling`) or both (upgrade).
 
-    It joins one namespace.
+    It joins one namespace. `path` is that of Socket.IO, for a hub below a path of a proxy.
     """
 
-    def __init__(self, url: str, transports: Sequence[str] = ("websocket",), *, reconnection: bool = False, namespace: str = "/") -> None:
+    def __init__(
+        self,
+        url: str,
+        transports: Sequence[str] = ("websocket",),
+        *,
+        reconnection: bool = False,
+        namespace: str = "/",
+        path: str = "socket.io",
+    ) -> None:
         super().__init__()
         self.namespace = namespace
+        self._path = path
         self._client = socketio.Client(reconnection=reconnection, reconnection_delay=0.1, reconnection_delay_max=0.5)
         self._url, self._transports = url, list(transports)
         # The client handles each message in a thread of its own, so in any order. In the reader's
@@ -109,7 +118,9 @@ class PythonClient(Recorder):
         return self
 
     def connect(self, auth: Any = None) -> None:
-        self._client.connect(self._url, transports=self._transports, auth=auth, namespaces=[self.namespace], wait_timeout=10)
+        self._client.connect(
+            self._url, transports=self._transports, auth=auth, namespaces=[self.namespace], socketio_path=self._path, wait_timeout=10
+        )
         if self.namespace == "/":
             self.wait("connection_established")
 

@@ -14,8 +14,10 @@ import orjson
 
 _ATTRIBUTES = re.compile(r'\b(?:src|href|spec-url|action)="([^"]*)"')
 _STYLES = re.compile(r"url\(\s*['\"]?([^'\")]+)")
-_SCRIPTS = re.compile(r"""(?:\burl:|\bfetch\(|\bimport\()\s*["']([^"']+)["']""")
-_BUNDLES = re.compile(r"(?:\.bundle|-bundle|\.standalone)\.js$")  # of libraries: they request nothing by themselves
+_SCRIPTS = re.compile(r"""(?:\burl:|\bfetch\()\s*["']([^"']+)["']""")
+_IMPORTS = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'](\.[^"']+)["']""")  # of a module; their base is the module
+_COMMENTS = re.compile(r"/\*.*?\*/", re.DOTALL)  # which name modules as types
+_BUNDLES = re.compile(r"(?:\.bundle|-bundle|\.standalone|/vendor/[^/]+)\.m?js$")  # of libraries: they request nothing by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ def crawl(*starts: str) -> dict[str, Fetched]:
             # The base of a script's URLs is its page, that of a style sheet's is itself.
             base = page if fetched.kind == "text/javascript" else url
             waiting += [(urljoin(base, each), base) for each in links(fetched)]
+            waiting += [(urljoin(url, each), base) for each in imports(fetched)]
     return found
 
 
@@ -60,6 +63,13 @@ def links(fetched: Fetched) -> Iterator[str]:
             yield from (each for each in pattern.findall(fetched.text) if not each.startswith(("data:", "#")))
     if fetched.kind == "application/json":
         yield from _documented(orjson.loads(fetched.text))
+
+
+def imports(fetched: Fetched) -> list[str]:
+    """Return the relative URLs of the modules that a script imports."""
+    if fetched.kind != "text/javascript" or _BUNDLES.search(fetched.url):
+        return []
+    return _IMPORTS.findall(_COMMENTS.sub("", fetched.text))
 
 
 def _documented(document: Any) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import Any
 import redis as redis_client
 
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, BusError
 from db.candles import CandleRow, Ohlc
 from db.instruments import all_instruments, calendars_of
 from db.messages import Tick
@@ -27,6 +28,7 @@ from tests.conftest import Servers, new_database, settings_for
 from tests.support.access import Keys
 from tests.support.polling import until
 from tests.support.processes import Breakable, Running, Web, books, observer
+from tests.support.registry import report_sources
 from tests.support.servers import add_operator, equal_passwords
 from tests.support.store import put_candles
 
@@ -127,12 +129,35 @@ def started(servers: Servers, folder: Path, *parts: str, own_postgres: bool = Fa
         _fill(store, bus)
         hub = Web("hub", settings, folder / "hub.log", **variables)
         rest = Web("rest", settings, folder / "rest.log", **{"WEBSOCKET_PORT": str(hub.port), **variables})
+        stack.enter_context(_jobs_reported(Bus(redis.url, utc_now, timeout=1)))
         others = {name: stack.enter_context(_OTHERS[name](settings, folder / f"{name}.log", **variables)) for name in parts}
         stack.enter_context(hub.popen_only())
         stack.enter_context(rest.popen_only())
         hub.await_ready()
         rest.await_ready()
         yield Site(settings, bus, store, operator, redis_process, hub, rest, postgres, others)
+
+
+@contextmanager
+def _jobs_reported(bus: Bus) -> Iterator[None]:
+    """Report a jobs process every second, as `/health` expects one. Its source is `test`, live."""
+    stop, began = threading.Event(), format_time(utc_now())
+
+    def run() -> None:
+        while not stop.wait(1):
+            now = utc_now()
+            source = {"state": "live", "since": began, "failing_since": None, "last_tick": format_time(now), "ticks": 8, "trades": 0}
+            with suppress(BusError):
+                report_sources(bus, {"test": {**source, "refused": {}, "detail": None}}, now)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        bus.close()
 
 
 _OTHERS = {"observer": observer, "books": books}

@@ -20,6 +20,7 @@ import pytest
 
 from tests.conftest import Servers
 from tests.support.sites import Site, started
+from tests.web.whole import whole_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -58,6 +59,7 @@ def pages(chromium: Chromium, site: Site) -> Iterator[Pages]:
     """Pages on the site. Their consoles stay empty, and requests reach REST and the hub alone."""
     with chromium.opened() as pages:
         pages.allow_origin(site.url, site.hub_url)
+        pages.allow(r"status of 503 .*/health\)$")  # a site without jobs is not healthy
         yield pages
         pages.check()
 
@@ -66,3 +68,10 @@ def pages(chromium: Chromium, site: Site) -> Iterator[Pages]:
 def page(pages: Pages) -> Page:
     """A new page of 1440×900, dark, in English and UTC."""
     return pages.open()
+
+
+@pytest.fixture(scope="session")
+def whole(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site in which every view has content: see `tests.web.whole`."""
+    with whole_site(servers, tmp_path_factory.mktemp("whole")) as site:
+        yield site

@@ -24,6 +24,7 @@ from api.rest.schemas.analytics import (
 )
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.paging import Format, ListQuery
+from config.settings import Settings
 from db.listing.tables import VOLATILITY
 from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, last_estimates
@@ -55,7 +56,8 @@ def latest(query: LatestVolatilityQuery) -> Any:
     """The estimates of the last hour, of every instrument that has any and that you may read.
 
     If its market is closed, an instrument has the `time` of the last hour with an estimate; with
-    `estimator`, with that one. CSV and NDJSON have a row for each instrument and estimator.
+    `estimator`, with that one. `thresholds` has the limits of its volatility alerts, which apply to
+    the estimator `alert`. CSV and NDJSON have a row for each instrument and estimator.
     """
     app = context()
     estimators = ESTIMATORS if query.estimator is None else (query.estimator,)
@@ -65,7 +67,15 @@ def latest(query: LatestVolatilityQuery) -> Any:
     refuse_unknown("symbols", [name for name in query.symbols or () if name not in found])
     if query.format != "json":
         return export(_lines(rows, query.format), query.format, "volatility_latest")
-    return {"volatility": found, "count": len(found), "timestamp": format_time(app.clock())}
+    thresholds = {symbol: _thresholds(app.settings, symbol) for symbol in found}
+    return {"volatility": found, "thresholds": thresholds, "count": len(found), "timestamp": format_time(app.clock())}
+
+
+def _thresholds(settings: Settings, symbol: str) -> dict[str, float]:
+    """The instrument's own thresholds, or else the defaults, per day."""
+    default = (settings.volatility_threshold, settings.volatility_critical)
+    warning, critical = settings.volatility_thresholds.get(symbol, default)
+    return {"warning": warning, "critical": critical}
 
 
 def _by_symbol(rows: Sequence[VolatilityRow]) -> dict[str, dict[str, Any]]:

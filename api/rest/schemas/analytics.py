@@ -88,10 +88,18 @@ class InstrumentVolatilitySchema(Schema):
     estimators = Dict(keys=Str(), values=Nested(EstimateSchema), required=True, metadata=about("Estimator to estimate, of those available"))
 
 
+class VolatilityThresholdsSchema(Schema):
+    """An alert is raised above these values of the estimator `alert`."""
+
+    warning = output_number("A fraction per day")
+    critical = output_number("A fraction per day")
+
+
 class LatestVolatilitySchema(Schema):
     """The last volatility of every instrument that has one."""
 
     volatility = Dict(keys=Str(), values=Nested(InstrumentVolatilitySchema), required=True, metadata=about("By symbol"))
+    thresholds = Dict(keys=Str(), values=Nested(VolatilityThresholdsSchema), required=True, metadata=about("Of alerts, by symbol"))
     count = Int(required=True, metadata=about("Number of instruments"))
     timestamp = output_time("Time of the answer")
 

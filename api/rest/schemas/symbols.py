@@ -9,6 +9,7 @@ from marshmallow.fields import Bool, Int, List, Nested, Str
 
 from api.rest.schemas.answers import NullableText, about
 from api.rest.schemas.arguments import QuerySchema
+from api.rest.schemas.dashboard import STALE_AFTER
 from api.rest.schemas.listings import choice
 
 
@@ -40,6 +41,7 @@ class SymbolSchema(Schema):
     fed_by = NullableText("The configured source that feeds it now, null if none does", example="synthetic")
     enabled = Bool(required=True, metadata=about("False: it has no new prices, and the hub treats it as unknown"))
     market_open = Bool(required=True, metadata=about("True while its market is open, by the market's calendar"))
+    stale_after = Int(required=True, metadata=STALE_AFTER)
     last_price_time = NullableText("Source time of its latest price, null without one", format="date-time")
 
 

@@ -5,19 +5,25 @@ import { age } from "./format.js";
 
 /**
  * @typedef {"none" | "closed" | "stale" | "live"} Name
- * @param {{at: number | null, marketOpen: boolean | null, staleAfter: number | null}} row
+ * @typedef {{mid: string | null, at: number | null, marketOpen: boolean | null, staleAfter: number | null}} Priced
  *   `at` in ms: the `timestamp` of the newest message; `staleAfter` in s, null: never stale
- * @param {number} now  hub time in ms
- * @param {boolean} connected
- * @returns {{name: Name, text: string, age: string}}
+ */
+
+/** @param {Priced} row @param {number} now  hub time in ms @param {boolean} connected @returns {Name} */
+export function name(row, now, connected) {
+  if (row.mid === null || row.at === null) return "none";
+  if (row.marketOpen === false) return "closed";
+  return connected && row.staleAfter !== null && now - row.at > row.staleAfter * 1000 ? "stale" : "live";
+}
+
+/**
+ * The state with its text in the list; `age` is without a mark, "" without a price.
+ * @param {Priced} row @param {number} now  hub time in ms @param {boolean} connected
  */
 export function state(row, now, connected) {
-  if (row.at === null || row.at === undefined) return { name: "none", text: "no price", age: "" };
-  const milliseconds = now - row.at;
-  const text = age(milliseconds);
-  if (row.marketOpen === false) return { name: "closed", text: "■ closed", age: text };
-  if (connected && row.staleAfter !== null && milliseconds > row.staleAfter * 1000) {
-    return { name: "stale", text: `! ${text}`, age: text };
-  }
-  return { name: "live", text, age: text };
+  const found = name(row, now, connected);
+  if (found === "none") return { name: found, text: "no price", age: "" };
+  const since = age(now - /** @type {number} */ (row.at));
+  if (found === "closed") return { name: found, text: "■ closed", age: since };
+  return { name: found, text: found === "stale" ? `! ${since}` : since, age: since };
 }

@@ -8,7 +8,7 @@ const KEPT_OFFSETS = 5000;
 /** The zones that the page offers first; any other IANA name is valid too. */
 export const ZONES = [
   { name: "UTC", label: "UTC" },
-  { name: "local", label: "This browser" },
+  { name: "browser", label: "This browser" },
   { name: "Europe/London", label: "London" },
   { name: "America/New_York", label: "New York" },
   { name: "Asia/Tokyo", label: "Tokyo" },
@@ -20,14 +20,14 @@ const formatters = new Map();
 /** @type {Map<string, number>} zone and quarter of an hour -> offset */
 const offsets = new Map();
 
-/** The IANA name of a zone; "local" is the browser's. @param {string} zone */
+/** The IANA name of a zone; "browser" is the browser's. @param {string} zone */
 export function resolved(zone) {
-  return zone === "local" ? Intl.DateTimeFormat().resolvedOptions().timeZone : zone;
+  return zone === "browser" ? Intl.DateTimeFormat().resolvedOptions().timeZone : zone;
 }
 
 /** @param {string} zone */
 export function valid(zone) {
-  return zone === "local" || formatter(zone) !== null;
+  return zone === "browser" || formatter(zone) !== null;
 }
 
 /** All IANA names that the browser supports. @returns {string[]} */

@@ -5,10 +5,10 @@ import { test } from "node:test";
 import { state } from "../src/freshness.js";
 
 const NOW = Date.UTC(2025, 10, 18, 12);
-const row = (/** @type {object} */ changed = {}) => ({ at: NOW - 42_000, marketOpen: true, staleAfter: 15, ...changed });
+const row = (/** @type {object} */ changed = {}) => ({ mid: "1.0946", at: NOW - 42_000, marketOpen: true, staleAfter: 15, ...changed });
 
 test("the first condition that matches decides", () => {
-  assert.deepEqual(state(row({ at: null, marketOpen: false }), NOW, true), { name: "none", text: "no price", age: "" });
+  assert.deepEqual(state(row({ mid: null, marketOpen: false }), NOW, true), { name: "none", text: "no price", age: "" });
   assert.deepEqual(state(row({ marketOpen: false }), NOW, true), { name: "closed", text: "■ closed", age: "42 s" });
   assert.deepEqual(state(row(), NOW, true), { name: "stale", text: "! 42 s", age: "42 s" });
   assert.deepEqual(state(row({ at: NOW - 3000 }), NOW, true), { name: "live", text: "3 s", age: "3 s" });

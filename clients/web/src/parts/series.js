@@ -23,13 +23,13 @@ const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
  * @param {{label: string, unit?: string, lines: Line[], seconds: number, height?: number, step?: number}} options
  * @returns {{element: HTMLElement, push(ms: number, values: Values): void,
  *   set(points: Values[], historyStep?: number): void, mark(ms: number, text: string): void,
- *   clear(): void, close(): void}}
+ *   setStep(ms: number): void, clear(): void, close(): void}}
  */
 export function series(app, { label, unit = "", lines, seconds, height = 160, step = STEP_MS }) {
   const state = new State(lines.length, seconds * 1000, step);
   const place = h("div", { class: "series-plot", "aria-hidden": "true" });
   const readout = h("p", { class: "series-readout dim num", "aria-hidden": "true" });
-  const text = summary(lines, unit, seconds);
+  const text = summary(lines, seconds);
   const element = h(
     "figure",
     { class: "series", role: "group", "aria-label": unit ? `${label}, ${unit}` : label },
@@ -53,6 +53,7 @@ export function series(app, { label, unit = "", lines, seconds, height = 160, st
       chart.redraw();
     },
     mark: (ms, words) => state.mark(ms, words),
+    setStep: (ms) => void (state.step = ms),
     clear: () => state.clear(),
     close() {
       ends.forEach((end) => end());

@@ -2,19 +2,20 @@
 /** The legend of a chart with the current, smallest, mean and largest value of each line. */
 
 import { NONE, number } from "../format.js";
+import { CellText, split } from "./cell_text.js";
 import { h } from "./h.js";
 
 /** @typedef {{current: number, min: number, mean: number, max: number}|null} Figures */
 
+const PLACES = 4; // decimals of the figures that are computed here
 const NAMES = /** @type {const} */ (["current", "min", "mean", "max"]);
 
 /**
  * @param {{label: string, color: string}[]} lines
- * @param {string} unit
  * @param {number} seconds the window of the figures
  * @returns {{element: HTMLElement, show(all: Figures[], last: (string|null)[], places: number): void}}
  */
-export function summary(lines, unit, seconds) {
+export function summary(lines, seconds) {
   const rows = lines.map((line, index) => row(line, index, lines.length > 1));
   const head = h("tr", {}, h("th", { scope: "col", text: windowText(seconds) }),
     ...NAMES.map((name) => h("th", { scope: "col", class: "num", text: name })));
@@ -23,31 +24,29 @@ export function summary(lines, unit, seconds) {
   return {
     element,
     show(all, last, places) {
-      all.forEach((each, index) => fill(rows[index].cells, each, last[index], places, unit));
+      all.forEach((each, index) => fill(rows[index].cells, each, last[index], places));
     },
   };
 }
 
 /** @param {{label: string, color: string}} line @param {number} index @param {boolean} several */
 function row(line, index, several) {
-  const cells = NAMES.map(() => h("td", { class: "num", text: NONE }));
+  const cells = NAMES.map(() => new CellText(h("td"), "num"));
   const swatch = h("span", { class: `series-swatch series-swatch-${index}`, "aria-hidden": "true" });
   swatch.style.setProperty("--series-ink", `var(--${line.color})`);
   const name = h("th", { scope: "row" }, several ? swatch : "", line.label);
-  return { element: h("tr", {}, name, ...cells), cells };
+  return { element: h("tr", {}, name, ...cells.map((cell) => cell.element)), cells };
 }
 
 /**
- * @param {HTMLElement[]} cells
+ * @param {CellText[]} cells
  * @param {Figures} figures
  * @param {string|null} last
  * @param {number} places
- * @param {string} unit
  */
-function fill(cells, figures, last, places, unit) {
+function fill(cells, figures, last, places) {
   NAMES.forEach((name, index) => {
-    const shown = figures === null ? NONE : withUnit(exact(name, figures, last, places), unit);
-    if (cells[index].textContent !== shown) cells[index].textContent = shown;
+    cells[index].write(figures === null ? NONE : split(number(exact(name, figures, last, places)), PLACES));
   });
 }
 
@@ -59,12 +58,13 @@ function fill(cells, figures, last, places, unit) {
  * @param {number} places
  */
 function exact(name, figures, last, places) {
-  return name === "current" && last !== null ? last : figures[name].toFixed(places);
+  return name === "current" && last !== null ? last : rounded(figures[name], places);
 }
 
-/** @param {string} text @param {string} unit */
-function withUnit(text, unit) {
-  return unit === "" ? number(text) : `${number(text)} ${unit}`;
+/** About five digits, and at most the decimals of the source. @param {number} value @param {number} places */
+function rounded(value, places) {
+  const whole = Math.floor(Math.log10(Math.max(1, Math.abs(value))));
+  return value.toFixed(Math.max(0, Math.min(places, PLACES - whole)));
 }
 
 /** @param {number} seconds */

@@ -1,0 +1,70 @@
+// @ts-check
+/** One instrument: quote, chart, volatility, alerts, own thresholds, ladder. */
+
+import { INTERVALS, isInterval } from "../candles.js";
+import { ChartPanel } from "../parts/chart_panel.js";
+import { alertsPanel, volatilityPanel } from "../parts/figures.js";
+import { h } from "../parts/h.js";
+import { LadderPanel } from "../parts/ladder_panel.js";
+import { quote } from "../parts/quote.js";
+import { thresholds } from "../parts/thresholds.js";
+
+const DEFAULT_INTERVAL = "1h";
+
+/** @typedef {import("../types.js").App} App */
+
+/** @param {import("../types.js").Route} route */
+function intervalOf({ query }) {
+  const text = query.get("interval");
+  return text !== null && isInterval(text) ? text : DEFAULT_INTERVAL;
+}
+
+/** @param {App} app @param {HTMLElement} root @param {import("../types.js").Route} route @returns {import("../types.js").View} */
+export function open(app, root, route) {
+  const symbol = route.symbol ?? "";
+  const head = quote(app, symbol);
+  const chart = new ChartPanel(app, symbol, intervalOf(route));
+  const ladder = app.config.features.includes("book") ? new LadderPanel(app, symbol) : null;
+  const panels = [volatilityPanel(app, symbol), alertsPanel(app, symbol), thresholds(app, { symbol })];
+  root.append(h("div", { class: "instrument" }, head.element, chart.element,
+    h("div", { class: "instrument-panels" }, h("div", { class: "instrument-grid" }, panels.map(({ element }) => element))), ladder?.element));
+  /** @type {import("../types.js").KeyTable} */
+  const ladderKey = ladder ? { b: { label: "Open or close the ladder", run: () => ladder.toggle() } } : {};
+  const ends = [
+    dayRange(app, symbol, head),
+    app.hub.fullRate(symbol),
+    app.keys.bind({ ...chart.keys(), ...intervalKeys(app), ...ladderKey }),
+    ...[head, chart, ...panels].map((each) => () => each.close()),
+    () => ladder?.close(),
+  ];
+  ladder?.update(route);
+  return {
+    update(next) {
+      chart.setInterval(intervalOf(next));
+      ladder?.update(next);
+    },
+    close: () => ends.forEach((end) => end()),
+  };
+}
+
+/** Keep the range of the day up to date from its running candle. @param {App} app @param {string} symbol @param {ReturnType<typeof quote>} head */
+function dayRange(app, symbol, head) {
+  const release = app.hub.candles(symbol, "1d");
+  /** @type {string|null} start of the newest day */
+  let newest = null;
+  const off = app.hub.on("candle", (/** @type {any} */ { instrument, interval, candle }) => {
+    if (instrument !== symbol || interval !== "1d" || (newest !== null && candle.start_time < newest)) return;
+    newest = candle.start_time;
+    head.range(candle);
+  });
+  return () => {
+    off();
+    release();
+  };
+}
+
+/** @param {App} app @returns {import("../types.js").KeyTable} */
+function intervalKeys(app) {
+  return Object.fromEntries(INTERVALS.map((interval, index) =>
+    [String(index + 1), { label: `Interval ${interval}`, run: () => app.router.query({ interval }) }]));
+}

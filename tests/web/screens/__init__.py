@@ -1,0 +1,1 @@
+"""Screenshots of the dashboard, from a fixed recording and with a fixed clock."""

@@ -1,0 +1,140 @@
+"""Hub, REST and Redis are killed under an open page: each state is shown and removed again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import until
+from tests.support.pages import Chromium, Pages
+from tests.support.shell import (
+    DOWN,
+    await_banner,
+    await_link,
+    await_mid,
+    await_text,
+    bus_prices,
+    opened,
+    record_prices,
+    recorded,
+    shown_prices,
+)  # fmt: skip
+from tests.support.sites import PRICES, Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FULL_RATE = "EUR_USD"
+OTHERS = [symbol for symbol in PRICES if symbol != FULL_RATE]
+PRICES_PER_SECOND = 62
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Chromium, start_site: Callable[..., Site]) -> Site:
+    return start_site()
+
+
+@pytest.fixture
+def page(pages: Pages, site: Site) -> Page:
+    pages.allow(*DOWN)
+    return opened(pages.open(), site.view())
+
+
+@contextmanager
+def publishing(site: Site) -> Iterator[None]:
+    """Publish 62 prices a second, of each instrument in turn."""
+    ended = threading.Event()
+
+    def publish() -> None:
+        for number in count(1):
+            symbol = list(PRICES)[number % len(PRICES)]
+            site.publish(symbol, f"1.{number:05d}", f"1.{number + 1:05d}")
+            if ended.wait(1 / PRICES_PER_SECOND):
+                return
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_hub_killed(page: Page, site: Site) -> None:
+    page.evaluate("(symbol) => void tickwire.hub.fullRate(symbol)", FULL_RATE)
+    record_prices(page)
+    with publishing(site):
+        page.wait_for_function("(symbols) => symbols.every((symbol) => seqs[symbol]?.length > 1)", arg=list(PRICES))
+        site.hub.kill()
+        await_link(page, "reconnecting")
+        await_banner(page, "The connection was lost at")
+        assert "Prices below are the last ones received." in page.inner_text("#banner")
+        before = shown_prices(page)
+        assert all(before[symbol][0] for symbol in PRICES), "nothing is hidden"
+        site.hub.start()
+        await_link(page, "live")
+    await_banner(page, "")
+    wanted = bus_prices(site, list(PRICES))
+    until(lambda: {symbol: shown_prices(page)[symbol] for symbol in PRICES} == wanted, what="the newest prices")
+    found = recorded(page)
+    assert found[FULL_RATE] == list(range(found[FULL_RATE][0], wanted[FULL_RATE][1] + 1)), "no hole and no repeat"
+    for symbol in OTHERS:  # the hub skips prices of them on request
+        assert found[symbol] == sorted(set(found[symbol])), "no repeat"
+        assert found[symbol][-1] == wanted[symbol][1]
+    assert page.evaluate("() => tickwire.store.gapCount") == 0
+    await_text(page, "#foot", "0 price gaps")
+
+
+def test_rest_killed(page: Page, site: Site) -> None:
+    page.goto(site.view("#/trading"))
+    page.wait_for_function("() => document.querySelector('.panel:is([data-state=ready], [data-state=empty])') !== null")
+    site.rest.kill()
+    await_text(page, "#foot", "REST is not available")
+    await_text(page, ".panel[data-state=error]", "Next attempt in")
+    page.goto(site.view("#/alerts"))
+    await_text(page, ".view", "This view could not be loaded")
+    site.publish("GBP_USD", "1.30001", "1.30003")
+    await_mid(page, "GBP_USD", "1.30002")
+    assert page.evaluate("() => document.documentElement.dataset.link") == "live"
+    site.rest.start()
+    page.wait_for_function("() => document.querySelector('.view-alerts .panel:not([data-state=error], [data-state=loading])') !== null")
+    page.wait_for_function("() => !document.getElementById('foot').textContent.includes('REST is not available')")
+
+
+def test_redis_killed(page: Page, site: Site) -> None:
+    site.publish("EUR_USD", "1.20001", "1.20003")
+    await_mid(page, "EUR_USD", "1.20002")
+    site.redis.kill()
+    await_text(page, "#foot", "Redis ")
+    page.wait_for_function("() => document.querySelector('#foot .foot-crit') !== null")
+    assert shown_prices(page)["EUR_USD"][0] == "1.20002"
+    site.redis.start()
+    until(lambda: _published(site), what="a price on the new Redis")
+    await_mid(page, "EUR_USD", "1.20006")
+    await_link(page, "live")
+    page.wait_for_function("() => document.querySelector('#foot .foot-crit') === null")
+
+
+def _published(site: Site) -> bool:
+    try:
+        site.publish("EUR_USD", "1.20005", "1.20007")
+    except Exception:  # noqa: BLE001 - the bus has errors of its own while Redis starts
+        return False
+    return True
+
+
+def test_epoch(page: Page, site: Site) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    site.operator.flushall()
+    until(lambda: _published(site), what="a price in the new log")
+    await_banner(page, "The log of the hub restarted at")
+    await_mid(page, "EUR_USD", "1.20006")
+    until(lambda: page.title() and any(url.endswith("/market") for url in requests), what="the history, loaded again")
+    assert page.evaluate("() => tickwire.store.gapCount") == 0
