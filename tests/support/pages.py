@@ -19,11 +19,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.support.polling import PATIENCE
 
 TIMEOUT_MS = 30_000 * PATIENCE
+expect.set_options(timeout=TIMEOUT_MS)
 VIEWPORT = {"width": 1440, "height": 900}
 # All hosts but this machine's are unreachable. HTTP/3 and updates would try others.
 _ARGUMENTS = [

@@ -14,7 +14,7 @@ export async function matrixOf(app, method, symbols, signal) {
   const few = app.store.symbols.length <= MAX_WHOLE;
   if (symbols.length === 0) return null;
   try {
-    const body = await app.rest.get("correlation", few ? { method } : { method, symbols: symbols.join(",") }, { signal });
+    const body = await app.rest.get("correlation", few ? { method } : { method, symbols: [...symbols].sort().join(",") }, { signal });
     return few ? part(body, symbols) : body;
   } catch (error) {
     const { status, code, details } = /** @type {any} */ (error);
@@ -26,9 +26,21 @@ export async function matrixOf(app, method, symbols, signal) {
   }
 }
 
-/** The rows and columns of these instruments; null without any. @param {any} body @param {string[]} symbols */
+/** Wait until the list of instruments has been requested. @param {App} app @returns {Promise<void>} */
+export function instrumentsKnown({ store }) {
+  if (store.symbols.length) return Promise.resolve();
+  return new Promise((resolve) => {
+    const off = store.on("loaded", () => {
+      off();
+      resolve();
+    });
+  });
+}
+
+/** The rows and columns of these instruments, in the order of the answer; null without any. @param {any} body @param {string[]} symbols */
 function part(body, symbols) {
-  const places = symbols.map((symbol) => body.symbols.indexOf(symbol)).filter((place) => place >= 0);
+  const wanted = new Set(symbols);
+  const places = [...body.symbols.keys()].filter((place) => wanted.has(body.symbols[place]));
   const cut = (/** @type {any[][]} */ rows) => places.map((i) => places.map((j) => rows[i][j]));
   const kept = places.map((place) => body.symbols[place]);
   return kept.length ? { ...body, symbols: kept, matrix: cut(body.matrix), observations: cut(body.observations) } : null;

@@ -10,7 +10,7 @@ import { h, write } from "./h.js";
 /** @typedef {import("../alerts.js").Alert} Alert */
 
 const COLUMNS = ["Severity", "Time", "Type", "Subject", "Value", "Threshold", "State", "By", "Comment", "Action"];
-const NUMBERS = new Set(["Value", "Threshold"]);
+const CLASSES = /** @type {Record<string, string>} */ ({ Value: "num", Threshold: "num", Action: "alerts-action" });
 
 export class AlertTable {
   /** @type {Map<string, {alert: Alert, row: ReturnType<typeof alertRow>}>} */
@@ -24,7 +24,7 @@ export class AlertTable {
   constructor(app, acknowledge) {
     this.#app = app;
     this.#acknowledge = acknowledge;
-    const head = COLUMNS.map((name) => h("th", { scope: "col", class: NUMBERS.has(name) ? "num" : "", text: name }));
+    const head = COLUMNS.map((name) => h("th", { scope: "col", class: CLASSES[name], text: name }));
     const table = h("table", { class: "table alerts-table" },
       h("caption", { class: "sr-only", text: "Alerts: firing first, then acknowledged, then resolved" }),
       h("thead", {}, h("tr", {}, head)), this.#body);
@@ -95,15 +95,17 @@ export class AlertTable {
 function alertRow(/** @type {App} */ app, /** @type {() => void} */ press) {
   const cell = (className = "") => h("td", { class: className });
   const [severity, time, type, value, threshold, state, by, comment, action] =
-    [cell("alerts-severity"), cell("num alerts-time"), cell(), cell("num"), cell("num"), cell("alerts-state"), cell(), cell("alerts-comment"), cell()];
+    [cell("alerts-severity"), cell("num alerts-time"), cell(), cell("num"), cell("num"), cell("alerts-state"), cell(), cell("alerts-comment"), cell("alerts-action")];
   const subject = h("th", { scope: "row", class: "alerts-subject" });
   const button = h("button", { class: "button", type: "button", text: "Acknowledge", onclick: () => button.ariaDisabled !== "true" && press() });
   const element = h("tr", { class: "alerts-row" }, severity, time, type, subject, value, threshold, state, by, comment, action);
+  const [who, when] = [h("span", { class: "alerts-who" }), h("span", { class: "alerts-when" })];
   action.append(button);
+  by.append(who, " ", when);
   let named = "";
   function show(/** @type {Alert} */ alert) {
     const zone = app.settings.get("zone");
-    const at = (/** @type {string | null} */ text) => (text ? dateTime(app.clock.parse(text), zone) : "");
+    const at = (/** @type {string | null} */ text) => (text ? dateTime(app.clock.parse(text), zone).slice(0, 16) : "");
     element.dataset.state = alert.state;
     element.dataset.severity = alert.severity;
     element.dataset.id = alert.alert_id;
@@ -117,7 +119,8 @@ function alertRow(/** @type {App} */ app, /** @type {() => void} */ press) {
     write(value, valueText(alert));
     write(threshold, thresholdText(alert));
     write(state, alert.resolved_at ? `resolved ${at(alert.resolved_at)}` : alert.state);
-    write(by, [alert.acknowledged_by ?? (alert.acknowledged_at ? "no name" : ""), at(alert.acknowledged_at)].filter(Boolean).join(", "));
+    write(who, alert.acknowledged_by ?? (alert.acknowledged_at ? "no name" : ""));
+    write(when, at(alert.acknowledged_at));
     write(comment, alert.comment ?? "");
     showButton(alert);
   }

@@ -1,7 +1,15 @@
 // @ts-check
 /** Arrow keys in a table: one cell is reached by Tab, the keys move from there (roving tabindex). */
 
-const STEPS = /** @type {Record<string, [number, number]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], PageUp: [-10, 0], PageDown: [10, 0] });
+/** key -> rows and columns @type {Record<string, [number, number]>} */
+const STEPS = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+  PageUp: [-10, 0],
+  PageDown: [10, 0],
+};
 
 /**
  * Cells with a `data-key` take part; a link in a cell takes the focus in place of the cell. Call

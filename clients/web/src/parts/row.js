@@ -72,6 +72,8 @@ export class Row {
     this.index = -1;
     this.symbol = "";
     this.element.hidden = true;
+    this.element.removeAttribute("data-symbol");
+    this.element.removeAttribute("aria-rowindex");
   }
 
   /** @param {boolean} starred */

@@ -18,7 +18,7 @@ export function valueText(/** @type {{metric: string, value: string}} */ { metri
 }
 
 function percent(/** @type {number} */ fraction) {
-  return `${Number((fraction * 100).toPrecision(6))} %`;
+  return `${Number((fraction * 100).toFixed(4))} %`;
 }
 
 /** The value that the hub receives for an entered text. Volatilities are entered in percent. */

@@ -49,7 +49,7 @@ class AlertsView {
     this.#filter = filterOf(route.query, app.clock.now());
     this.#table = new AlertTable(app, (alert) => this.#acknowledge(alert));
     this.#filters = new Filters(app, route.query);
-    const csv = h("button", { class: "button", type: "button", text: "CSV", "aria-label": "Download alerts as CSV", onclick: () => this.#download() });
+    const csv = h("button", { class: "button", type: "button", text: "CSV", "aria-label": "Alerts as CSV", onclick: () => this.#download() });
     this.#panel = panel(app, {
       title: "Alerts",
       actions: [csv],
@@ -61,14 +61,15 @@ class AlertsView {
     this.#panel.element.querySelector(".panel-head")?.after(this.#filters.element, this.#notice);
     this.#parts = [thresholds(app, { symbol: null }), noticeSettings(app)];
     root.classList.add("alerts-view");
-    root.append(h("h1", { class: "sr-only", text: "Alerts" }), this.#panel.element, h("div", { class: "alerts-side" }, this.#parts.map(({ element }) => element)));
+    const side = h("div", { class: "alerts-side" }, this.#parts.map(({ element }) => element));
+    root.append(h("h2", { class: "sr-only", text: "Alerts" }), this.#panel.element, side);
     this.#offs = [
       this.#model.on((alert) => this.#changed(alert)),
       app.settings.on("zone", () => this.#table.refresh()),
       app.session.on("scopes", () => this.#table.refresh()),
       app.keys.bind({
-        a: { label: "acknowledge the alert with the focus, or the first one", run: () => this.#acknowledgeCurrent() },
-        A: { label: "show all alerts", run: () => this.#showAll() },
+        a: { label: "Acknowledge the alert with the focus, or the first one", run: () => this.#acknowledgeCurrent() },
+        A: { label: "Show all alerts", run: () => this.#showAll() },
       }),
     ];
   }
@@ -187,7 +188,8 @@ class Filters {
   /** @param {App} app @param {URLSearchParams} query */
   constructor(app, query) {
     this.#app = app;
-    const select = (/** @type {string} */ name, /** @type {string} */ all, /** @type {string[]} */ values, /** @type {(value: string) => string} */ text = (value) => value) =>
+    /** @param {string} name @param {string} all @param {string[]} values @param {(value: string) => string} [text] */
+    const select = (name, all, values, text = (value) => value) =>
       h("select", { class: "field", name, onchange: (/** @type {any} */ event) => app.router.query({ [name]: event.target.value || null }) },
         h("option", { value: "", text: all }), values.map((value) => h("option", { value, text: text(value) })));
     const symbol = h("input", { class: "field", name: "symbol", list: "alerts-symbols", autocomplete: "off", spellcheck: "false",

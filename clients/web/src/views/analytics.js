@@ -1,8 +1,8 @@
 // @ts-check
 /** The view of volatility and correlation, as the jobs have computed them. */
 import { FEW_OBSERVATIONS, fewest, hasRun, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
-import { listNames, symbolsOf } from "../lists.js";
-import { matrixOf } from "../matrix.js";
+import { current, listNames, symbolsOf } from "../lists.js";
+import { instrumentsKnown, matrixOf } from "../matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
 import { panel } from "../parts/panel.js";
@@ -16,26 +16,30 @@ const MAX_DEFAULT = 60; // instruments of the table without a chosen list
 const MAX_LINES = 500; // of the volatility table
 const MAX_CHOSEN = 100; // as `/correlation` and `symbols` accept
 const ABOUT_MS = 30_000; // between two texts of "next run in …"
+const NO_INSTRUMENTS = "The list has no instruments. Choose another one.";
 const HOURLY = "hourly_job";
 const DAILY = "daily_correlation_job";
 
 /** @param {App} app @param {HTMLElement} root @param {Route} route */
 export function open(app, root, route) {
   const query = { now: route.query };
-  const list = listChoice(app, (value) => app.router.query({ list: value || null }));
+  const list = listChoice(app, (value) => app.router.query({ list: value }));
   const parts = [volatilityPanel(app, query), correlationPanel(app, query)];
   root.classList.add("analytics-view");
-  root.append(h("h1", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element), ...parts.map(({ element }) => element));
+  root.append(h("h2", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element));
+  root.append(...parts.map(({ element }) => element));
   list.show(route.query);
+  const again = () => {
+    list.show(query.now);
+    parts.forEach((part) => part.reload());
+  };
   const offs = [
     app.hub.on("data_ready", (/** @type {any} */ { data_type }) => parts.forEach((part) => data_type === part.data && part.reload())),
     app.paint.every(ABOUT_MS, () => parts.forEach((part) => part.about())),
     app.settings.on("zone", () => parts.forEach((part) => part.draw())),
-    app.settings.on("lists", () => {
-      list.show(query.now);
-      parts.forEach((part) => part.reload());
-    }),
-    app.store.on("instruments", () => parts.forEach((part) => part.reload())),
+    app.settings.on("lists", again),
+    app.store.on("instruments", again),
+    app.store.on("choice", again),
   ];
   return {
     update(/** @type {Route} */ next) {
@@ -48,17 +52,22 @@ export function open(app, root, route) {
   };
 }
 
-/** The instruments of a list or a kind; all without one. @param {App} app @param {URLSearchParams} query */
+/** The name of a list or a kind, or "all"; without one in the address that of the market. @param {URLSearchParams} query */
+function chosenList(query) {
+  return query.get("list") || (current.list?.toLowerCase() ?? current.kind ?? "all");
+}
+
+/** The instruments of a list or a kind. @param {App} app @param {URLSearchParams} query */
 function instruments({ store, settings }, query) {
-  const chosen = query.get("list");
-  if (!chosen) return store.symbols;
+  const chosen = chosenList(query);
+  if (chosen === "all") return store.symbols;
   const named = symbolsOf(settings, chosen).filter((symbol) => store.rows.has(symbol));
   return named.length ? named : store.symbols.filter((symbol) => store.rows.get(symbol)?.kind === chosen);
 }
 
 /** The arguments of an export: the chosen list, or everything. @param {App} app @param {URLSearchParams} query */
 function selection(app, query) {
-  return query.get("list") ? { symbols: instruments(app, query).slice(0, MAX_CHOSEN).join(",") || null } : {};
+  return chosenList(query) !== "all" ? { symbols: instruments(app, query).slice(0, MAX_CHOSEN).join(",") || null } : {};
 }
 
 /** @param {App} app @param {(value: string) => void} choose */
@@ -68,9 +77,10 @@ function listChoice(app, choose) {
     element: h("label", { class: "analytics-label" }, h("span", { text: "Instruments" }), select),
     show(/** @type {URLSearchParams} */ query) {
       const kinds = [...new Set([...app.store.rows.values()].map(({ kind }) => kind))];
-      const options = [["", "All"], ...kinds.map((kind) => [kind, kind]), ...listNames(app.settings).map((name) => [name.toLowerCase(), `★ ${name}`])];
+      const lists = listNames(app.settings).map((name) => [name.toLowerCase(), `★ ${name}`]);
+      const options = [["all", "All"], ...kinds.map((kind) => [kind, kind]), ...lists];
       select.replaceChildren(...options.map(([value, text]) => h("option", { value, text })));
-      select.value = query.get("list") ?? "";
+      select.value = chosenList(query);
     },
   };
 }
@@ -90,10 +100,13 @@ function button(text, label, press) {
   return h("button", { class: "button", type: "button", text, "aria-label": label, onclick: press });
 }
 
-/** A select whose value is in the address. @param {App} app @param {string} name @param {string} label @param {[string, string][]} options the first one is the default */
+/**
+ * A select whose value is in the address; the first option is the default.
+ * @param {App} app @param {string} name @param {string} label @param {[string, string][]} options
+ */
 function choice(app, name, label, options) {
-  const select = h("select", { class: "field", name, onchange: () => app.router.query({ [name]: select.value === options[0][0] ? null : select.value }) },
-    options.map(([value, text]) => h("option", { value, text })));
+  const chosen = () => app.router.query({ [name]: select.value === options[0][0] ? null : select.value });
+  const select = h("select", { class: "field", name, onchange: chosen }, options.map(([value, text]) => h("option", { value, text })));
   return {
     element: h("label", { class: "analytics-label" }, h("span", { text: label }), select),
     value(/** @type {URLSearchParams} */ query) {
@@ -103,7 +116,10 @@ function choice(app, name, label, options) {
   };
 }
 
-/** Save a CSV; a failure is a note of the panel. @param {App} app @param {HTMLElement} note @param {string} path @param {any} params @param {string} file */
+/**
+ * Save a CSV; a failure is a note of the panel.
+ * @param {App} app @param {HTMLElement} note @param {string} path @param {any} params @param {string} file
+ */
 async function save(app, note, path, params, file) {
   try {
     await app.rest.download(path, { ...params, format: "csv" }, file);
@@ -125,7 +141,8 @@ function volatilityPanel(app, query) {
     title: "Volatility",
     actions: [scale.element, button("CSV", "Download volatilities as CSV", () => save(app, failed, "volatility/latest", selection(app, query.now), "volatility.csv"))],
     async load(/** @type {AbortSignal} */ signal) {
-      const [body, jobs] = await Promise.all([app.rest.get("volatility/latest", {}, { signal }), jobsOf(app, signal)]);
+      const answers = [app.rest.get("volatility/latest", {}, { signal }), jobsOf(app, signal), instrumentsKnown(app)];
+      const [body, jobs] = await Promise.all(answers);
       return { body, jobs };
     },
     show(/** @type {any} */ answer, /** @type {HTMLElement} */ content) {
@@ -133,7 +150,10 @@ function volatilityPanel(app, query) {
       if (!table.element.isConnected) content.replaceChildren(about, failed, table.element);
       draw();
     },
-    empty: (/** @type {any} */ { body, jobs }) => (body.count ? null : emptyText("Volatility is computed at every full hour", jobs, HOURLY, app)),
+    empty: (/** @type {any} */ { body, jobs }) => {
+      if (body.count) return instruments(app, query.now).length ? null : NO_INSTRUMENTS;
+      return emptyText("Volatility is computed at every full hour", jobs, HOURLY, app);
+    },
   });
   made.element.classList.add("vol-panel");
 
@@ -169,11 +189,15 @@ function correlationPanel(app, query) {
   let found = null;
   const keyOf = () => [method.value(query.now), ...names()].join();
   const names = () => instruments(app, query.now).slice(0, query.now.get("list") ? MAX_CHOSEN : MAX_DEFAULT);
+  const csv = () => {
+    const params = { method: method.value(query.now), symbols: found?.matrix?.symbols.join(",") };
+    save(app, failed, "correlation", params, `correlation_${params.method}.csv`);
+  };
   const made = panel(app, {
     title: "Correlation",
-    actions: [method.element, by.element, button("CSV", "Download correlations as CSV", () =>
-      save(app, failed, "correlation", { method: method.value(query.now), symbols: found?.matrix?.symbols.join(",") }, `correlation_${method.value(query.now)}.csv`))],
+    actions: [method.element, by.element, button("CSV", "Download correlations as CSV", csv)],
     async load(/** @type {AbortSignal} */ signal) {
+      await instrumentsKnown(app);
       const key = keyOf();
       const jobs = await jobsOf(app, signal);
       // Without any run of the job there is no matrix, and a 404 would be an error in the console.
@@ -186,7 +210,11 @@ function correlationPanel(app, query) {
       if (answer.key !== keyOf()) setTimeout(() => made.reload()); // another choice was made meanwhile
       draw();
     },
-    empty: (/** @type {any} */ { matrix, jobs }) => (matrix ? null : emptyText("Correlation is computed at 00:00 UTC", jobs, DAILY, app)),
+    empty: (/** @type {any} */ { matrix, jobs }) => {
+      if (matrix) return null;
+      if (app.store.symbols.length && !names().length) return NO_INSTRUMENTS;
+      return emptyText("Correlation is computed at 00:00 UTC", jobs, DAILY, app);
+    },
   });
   made.element.classList.add("heat-panel");
   function draw() {
@@ -213,7 +241,8 @@ function correlationPanel(app, query) {
 function aboutText(app, asOf, jobs, id) {
   const at = (/** @type {number} */ ms) => dateTime(ms, app.settings.get("zone"));
   const run = lastRun(jobs, id);
-  const parts = [Number.isNaN(asOf) ? "" : `As of ${at(asOf)}`, run ? `computed at ${at(app.clock.parse(run.finished))}` : "", nextRun(jobs, id, app.clock.now())];
+  const computed = run ? `computed at ${at(app.clock.parse(run.finished))}` : "";
+  const parts = [Number.isNaN(asOf) ? "" : `As of ${at(asOf)}`, computed, nextRun(jobs, id, app.clock.now())];
   return parts.filter(Boolean).join(" · ");
 }
 

@@ -1,0 +1,79 @@
+"""Prices that arrive while the market list is open."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from playwright.sync_api import expect
+
+from db.timestamps import format_time, utc_now
+from tests.support.sites import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+
+@pytest.fixture
+def market(page: Page, site: Site) -> Page:
+    page.goto(site.view())
+    expect(page.locator("html")).to_have_attribute("data-link", "live")
+    return page
+
+
+def row(page: Page, symbol: str) -> Locator:
+    return page.locator(f'.grid-row[data-symbol="{symbol}"]')
+
+
+def test_published_price_appears_with_exactly_its_text(market: Page, site: Site) -> None:
+    prices = row(market, "GBP_USD").locator(".grid-price")
+    site.publish("GBP_USD", "1.27100", "1.27130")
+    expect(prices).to_have_text(["1.27100", "1.27130"])
+    expect(row(market, "GBP_USD").locator(".grid-spread")).to_have_text("3.0")
+    assert prices.first.locator("b").text_content() == "10"  # the pip; its fraction is the small digit
+    assert prices.first.locator("small").text_content() == "0"
+
+
+def test_price_of_a_foreign_publisher_without_seq_appears(market: Page, site: Site) -> None:
+    now = utc_now()
+    body = {"instrument": "AUD_USD", "price": {"bid": "0.65200", "ask": "0.65210", "mid": "0.65205", "time": format_time(now)}}
+    site.operator.publish("price_updates", orjson.dumps({**body, "timestamp": format_time(now)}))
+    expect(row(market, "AUD_USD").locator(".grid-price")).to_have_text(["0.65200", "0.65210"])
+
+
+def test_change_of_at_least_one_spread_is_tinted_and_a_smaller_one_is_not(market: Page, site: Site) -> None:
+    market.evaluate("""() => {
+        globalThis.tints = [];
+        new MutationObserver((records) => {
+            for (const { target } of records) {
+                if (target.matches('.grid-up, .grid-down')) globalThis.tints.push(`${target.dataset.symbol} ${target.className}`);
+            }
+        }).observe(document.querySelector('.grid-space'), { subtree: true, attributeFilter: ['class'] });
+    }""")
+    prices = row(market, "USD_JPY").locator(".grid-price")
+    site.publish("USD_JPY", "154.614", "154.628")  # less than the spread of 0.014
+    expect(prices.first).to_have_text("154.614")
+    site.publish("USD_JPY", "154.813", "154.827")
+    expect(prices.first).to_have_text("154.813")
+    market.wait_for_function("() => globalThis.tints.some((tint) => tint.startsWith('USD_JPY'))")
+    expect(row(market, "USD_JPY")).not_to_have_class("grid-up")  # the timer removes it
+    tints = [tint for tint in market.evaluate("() => globalThis.tints") if tint.startswith("USD_JPY")]
+    assert len(tints) == 1
+    assert "grid-up" in tints[0]
+
+
+def test_old_price_is_stale_by_its_timestamp_and_not_by_its_arrival(market: Page, site: Site) -> None:
+    old = utc_now() - timedelta(minutes=5)
+    body = {"instrument": "EUR_GBP", "price": {"bid": "0.86360", "ask": "0.86380", "mid": "0.86370", "time": format_time(old)}}
+    with site.store.transaction() as cursor:
+        cursor.execute("SELECT calendar FROM instruments WHERE symbol = 'ETHUSDT'")
+        assert cursor.fetchone() == ("crypto",)  # always open
+    body["instrument"] = "ETHUSDT"
+    site.operator.publish("price_updates", orjson.dumps({**body, "timestamp": format_time(old)}))
+    expect(row(market, "ETHUSDT")).to_have_attribute("data-state", "stale")
+    expect(row(market, "ETHUSDT").locator(".grid-age")).to_have_text("! 5 min")
+    item = market.locator(".overview-item", has_text="ETHUSDT is stale")
+    expect(item).to_contain_text("last price 5 min ago")
+    assert item.get_attribute("href") == "#/i/ETHUSDT"
