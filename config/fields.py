@@ -166,13 +166,17 @@ class Url(Str):
         return str(value)
 
 
+_PUBLIC_HOST = re.compile(r"[\w.\-\[\]:]*\w[\w.\-\[\]:]*", re.ASCII)  # at least one letter or digit
+
+
 class PublicUrl(Url):
     """The address of a server as clients reach it. It may have a path; a last `/` is dropped."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         url = super()._deserialize(value, attr, data, **kwargs)
         parts = urlsplit(url)
-        if not parts.hostname or "@" in parts.netloc or "?" in url:
+        # The host goes into a header of the dashboard's page.
+        if _PUBLIC_HOST.fullmatch(parts.netloc) is None or "?" in url:
             raise ValidationError("must be an address such as https://hub.example.com, without user, query and fragment")
         return url.rstrip("/")
 

@@ -100,7 +100,8 @@ class Settings:
     # seconds between two Pings. A connection without any frame for twice this time is closed.
     ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
-    # Address of the hub as clients reach it, if a proxy is in front: https://hub.example.com
+    # Address of the hub as clients reach it, with its path: https://hub.example.com. Unset: a page
+    # at API_PORT uses WEBSOCKET_PORT of its own host, every other page its own address.
     hub_public_url: str | None = _var(PublicUrl("https", "http", load_default=None))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.

@@ -12,12 +12,14 @@ from tests.examples.system import System
 # name -> path
 REQUESTS = {
     "index": "/",
+    "config": "/config.json",
     "health": "/health",
     "health-live": "/health/live",
     "health-ready": "/health/ready",
     "health-db": "/health/db",
     "health-binance": "/health/binance",
     "symbols": "/symbols",
+    "market": "/market?symbols=EUR_USD",
     "sessions": "/sessions",
     "price-latest": "/price/latest?symbol=EUR_USD",
     "price-latest-several": "/price/latest?symbols=EUR_USD,GBP_USD",

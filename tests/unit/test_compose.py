@@ -155,6 +155,7 @@ def test_value_of_env_reaches_each_service_that_names_it() -> None:
     dotenv = {
         "SOURCES": "oanda,binance", "OANDA_API_TOKEN": "token", "OANDA_ACCOUNT_ID": "account", "LOG_LEVEL": "ERROR",
         "RATE_EVENTS": "7/s", "RETENTION_TRADES": "3", "VOLATILITY_THRESHOLDS": "EUR_USD=0.01/0.02", "DB_TIMEOUT": "77",
+        "INGESTION_INTERVAL_SECONDS": "9",
     }  # fmt: skip
     loaded = compose(**dotenv)["services"]
     found = {name: settings_of(name, loaded[name]) for name in OURS}
@@ -162,6 +163,7 @@ def test_value_of_env_reaches_each_service_that_names_it() -> None:
     assert {each.db_timeout_ms for each in found.values()} == {77}
     assert [str(found[name].rate_events) for name in ("hub", "rest")] == ["7/s", "7/s"]
     assert (found["jobs"].oanda_api_token, found["jobs"].retention_trades) == ("token", 3)
+    assert (found["rest"].retention_trades, found["rest"].ingestion_interval_seconds) == (3, 9.0)  # of the dashboard
     assert found["jobs"].volatility_thresholds == {"EUR_USD": (0.01, 0.02)}
     assert "token" not in str([loaded[name] for name in ("migrate", "books", "observer", "hub", "rest")])
     for name, defaults in ((name, compose()["services"][name]) for name in OURS):

@@ -57,6 +57,7 @@ def test_ends_of_a_range_are_valid(name: str, lowest: str, highest: str) -> None
         ("METRIC_COLLECTION_INTERVAL", "nan", ""), ("WS_MAX_CONNECTIONS", "0", ""), ("HUB_PUBLIC_URL", "hub.example.com", "https://"),
         ("HUB_PUBLIC_URL", "https://u:secret@hub.example.com", "without user"), ("HUB_PUBLIC_URL", "https://", "https://hub.example.com"),
         ("HUB_PUBLIC_URL", "https://hub.example.com/?key=1", "without user"), ("HUB_PUBLIC_URL", "https://hub.example.com/#a", ""),
+        *(("HUB_PUBLIC_URL", f"https://{host}", "without user") for host in ("a;b.example", "a'b.example", "a,b", "hüb.example")),
         ("REPORTS_RATE", "0", ""), ("REPORT_DEDUPE_SECONDS", "0", ""), ("OBS_BASE_CURRENCY", "usd", "USDT"),
         ("OBS_CURRENCY_PARITY", "USDT", "USDT=USD"), ("OBS_CURRENCY_PARITY", "USD=USD", "USDT=USD"),
         ("OBS_CURRENCY_PARITY", "USDT=USD,USDT=EUR", "more than once"), ("OBS_CURRENCY_PARITY", "USDT=USD,USDC=USDT", "both sides"),

@@ -13,7 +13,16 @@ import pytest
 from tests.conftest import until
 from tests.support.pages import Chromium, Pages
 from tests.support.shell import (
-    DOWN, await_banner, await_link, await_mid, await_text, bus_prices, opened, record_prices, recorded, shown_prices,
+    DOWN,
+    await_banner,
+    await_link,
+    await_mid,
+    await_text,
+    bus_prices,
+    opened,
+    record_prices,
+    recorded,
+    shown_prices,
 )  # fmt: skip
 from tests.support.sites import PRICES, Site
 

@@ -4,6 +4,9 @@
 export const STARRED = "Starred"; // the list that the stars of the rows edit
 const MAX_NAME = 40;
 
+/** The list and the kind that the market shows; null: all. @type {{list: string | null, kind: string | null}} */
+export const current = { list: null, kind: null };
+
 /** @typedef {import("./types.js").Settings} Settings */
 
 /** The names, the starred list first. @param {Settings} settings @returns {string[]} */

@@ -27,7 +27,8 @@ export function startNotices(app, banner) {
     banner.set("link", session.state === "open" ? linkNotice(app, at) : null);
     const waiting = `Paused at ${at(pausedAt)}`;
     const action = { label: "Continue", run: () => pause(false) };
-    banner.set("pause", paint.paused ? { text: waiting, countdown: `${paint.waiting.toLocaleString("en")} updates waiting`, action } : null);
+    const countdown = `${paint.waiting.toLocaleString("en")} ${paint.waiting === 1 ? "update" : "updates"} waiting`;
+    banner.set("pause", paint.paused ? { text: waiting, countdown, action } : null);
     banner.set("expiring", expires && session.signedIn ? expiringNotice(app, expires) : null);
   }
 

@@ -47,9 +47,9 @@ export function createPaint(clock) {
       return () => void painters.delete(painter);
     },
     request,
-    mark(symbol) {
+    mark(symbol, updates = 0) {
       dirty.add(symbol);
-      if (paused) waiting += 1;
+      if (paused) waiting += updates;
       request();
     },
     pause(flag) {

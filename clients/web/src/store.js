@@ -10,7 +10,7 @@ const MAX_GAPS = 200; // in the list of the system view
 
 /**
  * @param {import("./types.js").Clock} clock
- * @param {(symbol: string) => void} mark called for each changed row
+ * @param {(symbol: string, updates?: number) => void} mark called for each changed row
  * @returns {import("./types.js").Store}
  */
 export function createStore(clock, mark) {
@@ -37,7 +37,7 @@ class Store {
   /** Accepted prices that are not stored yet, of each answer of /health of the last 15 minutes. */
   backlog = new Ring(1, BACKLOG_POINTS);
 
-  /** @param {import("./types.js").Clock} clock @param {(symbol: string) => void} mark */
+  /** @param {import("./types.js").Clock} clock @param {(symbol: string, updates?: number) => void} mark */
   constructor(clock, mark) {
     this.#clock = clock;
     this.#mark = mark;
@@ -120,7 +120,7 @@ class Store {
     row.timestamp = body.timestamp ?? null;
     row.seq = body.seq ?? null;
     row.epoch = body.epoch ?? null;
-    this.#mark(row.symbol);
+    this.#mark(row.symbol, 1);
   }
 
   /** Price messages were not recovered. @param {string} symbol @param {number} count @param {string} reason */

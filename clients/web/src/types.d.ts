@@ -64,7 +64,8 @@ export interface Store {
   backlog: import("./ring.js").Ring;
   /**
    * Topics: "instruments" (the set has changed), "market" (reference, day, spark, stale_after),
-   * "sources" (`health`), "gaps", "cleared", "loaded" (/symbols has answered or failed: error | null).
+   * "sources" (`health`), "gaps", "cleared", "loaded" (/symbols has answered or failed: error | null),
+   * "choice" (the market shows another list or kind).
    */
   on(topic: string, fn: (...values: any[]) => void): Off;
   emit(topic: string, ...values: any[]): void;
@@ -82,7 +83,8 @@ export interface Paint {
   register(painter: Painter): Off;
   /** Request a frame. While paused, only `force` paints, with an empty dirty set (a scrolled list). */
   request(force?: boolean): void;
-  mark(symbol: string): void;
+  /** The row has changed; `updates`: the number of prices that the banner counts during a pause. */
+  mark(symbol: string, updates?: number): void;
   pause(flag: boolean): void;
   /** A timer that rests while the tab is hidden and runs at once when it is shown. */
   every(ms: number, fn: () => void): Off;

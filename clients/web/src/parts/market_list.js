@@ -3,7 +3,7 @@
 
 import { age, change, spread } from "../format.js";
 import { LIVE_COLUMNS, listing, parseSort, sortText } from "../listing.js";
-import { STARRED, listNamed, symbolsOf, toggleStar } from "../lists.js";
+import { STARRED, current, listNamed, symbolsOf, toggleStar } from "../lists.js";
 import { Grid } from "./grid.js";
 import { gridHead } from "./grid_head.js";
 import { h, write } from "./h.js";
@@ -99,6 +99,7 @@ export class MarketList {
     const { store, find, settings } = this.#app;
     const { kind, sort } = this.#view;
     if (this.#view.list !== null) this.#view.list = listNamed(settings, this.#view.list);
+    this.#announceChoice();
     const list = this.#view.list === null ? null : symbolsOf(settings, this.#view.list);
     const order = listing(store.rows, store.symbols, { kind, list, find: find.text, sort }, this.#grid.order);
     this.#grid.setOrder(order);
@@ -107,6 +108,14 @@ export class MarketList {
     this.#bar.show(this.#view, order.length === total ? `${total}` : `${order.length} of ${total}`);
     this.#table.setAttribute("aria-rowcount", String(order.length + 1));
     this.#show(order.length, total);
+  }
+
+  /** Other views begin with the list that is shown here. */
+  #announceChoice() {
+    const { list, kind } = this.#view;
+    if (list === current.list && kind === current.kind) return;
+    Object.assign(current, { list, kind });
+    this.#app.store.emit("choice");
   }
 
   /** @param {number} shown @param {number} total */

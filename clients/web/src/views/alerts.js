@@ -68,8 +68,8 @@ class AlertsView {
       app.settings.on("zone", () => this.#table.refresh()),
       app.session.on("scopes", () => this.#table.refresh()),
       app.keys.bind({
-        a: { label: "acknowledge the alert with the focus, or the first one", run: () => this.#acknowledgeCurrent() },
-        A: { label: "show all alerts", run: () => this.#showAll() },
+        a: { label: "Acknowledge the alert with the focus, or the first one", run: () => this.#acknowledgeCurrent() },
+        A: { label: "Show all alerts", run: () => this.#showAll() },
       }),
     ];
   }

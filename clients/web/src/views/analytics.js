@@ -1,7 +1,7 @@
 // @ts-check
 /** The view of volatility and correlation, as the jobs have computed them. */
 import { FEW_OBSERVATIONS, fewest, hasRun, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
-import { listNames, symbolsOf } from "../lists.js";
+import { current, listNames, symbolsOf } from "../lists.js";
 import { instrumentsKnown, matrixOf } from "../matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
@@ -16,27 +16,30 @@ const MAX_DEFAULT = 60; // instruments of the table without a chosen list
 const MAX_LINES = 500; // of the volatility table
 const MAX_CHOSEN = 100; // as `/correlation` and `symbols` accept
 const ABOUT_MS = 30_000; // between two texts of "next run in …"
+const NO_INSTRUMENTS = "The list has no instruments. Choose another one.";
 const HOURLY = "hourly_job";
 const DAILY = "daily_correlation_job";
 
 /** @param {App} app @param {HTMLElement} root @param {Route} route */
 export function open(app, root, route) {
   const query = { now: route.query };
-  const list = listChoice(app, (value) => app.router.query({ list: value || null }));
+  const list = listChoice(app, (value) => app.router.query({ list: value }));
   const parts = [volatilityPanel(app, query), correlationPanel(app, query)];
   root.classList.add("analytics-view");
   root.append(h("h2", { class: "sr-only", text: "Analytics" }), h("div", { class: "analytics-bar" }, list.element));
   root.append(...parts.map(({ element }) => element));
   list.show(route.query);
+  const again = () => {
+    list.show(query.now);
+    parts.forEach((part) => part.reload());
+  };
   const offs = [
     app.hub.on("data_ready", (/** @type {any} */ { data_type }) => parts.forEach((part) => data_type === part.data && part.reload())),
     app.paint.every(ABOUT_MS, () => parts.forEach((part) => part.about())),
     app.settings.on("zone", () => parts.forEach((part) => part.draw())),
-    app.settings.on("lists", () => {
-      list.show(query.now);
-      parts.forEach((part) => part.reload());
-    }),
-    app.store.on("instruments", () => parts.forEach((part) => part.reload())),
+    app.settings.on("lists", again),
+    app.store.on("instruments", again),
+    app.store.on("choice", again),
   ];
   return {
     update(/** @type {Route} */ next) {
@@ -49,17 +52,22 @@ export function open(app, root, route) {
   };
 }
 
-/** The instruments of a list or a kind; all without one. @param {App} app @param {URLSearchParams} query */
+/** The name of a list or a kind, or "all"; without one in the address that of the market. @param {URLSearchParams} query */
+function chosenList(query) {
+  return query.get("list") || (current.list?.toLowerCase() ?? current.kind ?? "all");
+}
+
+/** The instruments of a list or a kind. @param {App} app @param {URLSearchParams} query */
 function instruments({ store, settings }, query) {
-  const chosen = query.get("list");
-  if (!chosen) return store.symbols;
+  const chosen = chosenList(query);
+  if (chosen === "all") return store.symbols;
   const named = symbolsOf(settings, chosen).filter((symbol) => store.rows.has(symbol));
   return named.length ? named : store.symbols.filter((symbol) => store.rows.get(symbol)?.kind === chosen);
 }
 
 /** The arguments of an export: the chosen list, or everything. @param {App} app @param {URLSearchParams} query */
 function selection(app, query) {
-  return query.get("list") ? { symbols: instruments(app, query).slice(0, MAX_CHOSEN).join(",") || null } : {};
+  return chosenList(query) !== "all" ? { symbols: instruments(app, query).slice(0, MAX_CHOSEN).join(",") || null } : {};
 }
 
 /** @param {App} app @param {(value: string) => void} choose */
@@ -70,9 +78,9 @@ function listChoice(app, choose) {
     show(/** @type {URLSearchParams} */ query) {
       const kinds = [...new Set([...app.store.rows.values()].map(({ kind }) => kind))];
       const lists = listNames(app.settings).map((name) => [name.toLowerCase(), `★ ${name}`]);
-      const options = [["", "All"], ...kinds.map((kind) => [kind, kind]), ...lists];
+      const options = [["all", "All"], ...kinds.map((kind) => [kind, kind]), ...lists];
       select.replaceChildren(...options.map(([value, text]) => h("option", { value, text })));
-      select.value = query.get("list") ?? "";
+      select.value = chosenList(query);
     },
   };
 }
@@ -142,7 +150,10 @@ function volatilityPanel(app, query) {
       if (!table.element.isConnected) content.replaceChildren(about, failed, table.element);
       draw();
     },
-    empty: (/** @type {any} */ { body, jobs }) => (body.count ? null : emptyText("Volatility is computed at every full hour", jobs, HOURLY, app)),
+    empty: (/** @type {any} */ { body, jobs }) => {
+      if (body.count) return instruments(app, query.now).length ? null : NO_INSTRUMENTS;
+      return emptyText("Volatility is computed at every full hour", jobs, HOURLY, app);
+    },
   });
   made.element.classList.add("vol-panel");
 
@@ -199,7 +210,11 @@ function correlationPanel(app, query) {
       if (answer.key !== keyOf()) setTimeout(() => made.reload()); // another choice was made meanwhile
       draw();
     },
-    empty: (/** @type {any} */ { matrix, jobs }) => (matrix ? null : emptyText("Correlation is computed at 00:00 UTC", jobs, DAILY, app)),
+    empty: (/** @type {any} */ { matrix, jobs }) => {
+      if (matrix) return null;
+      if (app.store.symbols.length && !names().length) return NO_INSTRUMENTS;
+      return emptyText("Correlation is computed at 00:00 UTC", jobs, DAILY, app);
+    },
   });
   made.element.classList.add("heat-panel");
   function draw() {
