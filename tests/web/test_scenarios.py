@@ -83,9 +83,9 @@ def test_switch_of_one_page_appears_in_another(pages: Pages, site: Site) -> None
     mine, other = (opened(pages.open(), site) for _ in range(2))
     switch(mine, "burst-mode")
     until(lambda: mine.locator("dialog").count() == 0, what="the end of the dialog")
-    for page in (mine, other):
-        until(lambda page=page: running(page) == ["burst-mode"], what="the new scenario in the list")
-        until(lambda page=page: page.locator(".frame-name").text_content() == "burst-mode", what="its name in the frame")
+    until(lambda: running(mine) == running(other) == ["burst-mode"], what="the new scenario in both lists")
+    names = [page.locator(".frame-name") for page in (mine, other)]
+    until(lambda: [name.text_content() for name in names] == ["burst-mode"] * 2, what="its name in both frames")
     assert site.get("/scenarios")["current_scenario"] == "burst-mode"
     # Restart the same one: the other page has a new start.
     started = figures(other, "Now")["started"]
@@ -100,8 +100,8 @@ def test_charts_have_values_a_summary_and_the_mark_of_the_run(page: Page, site: 
     assert charts.count() == 4
     for label in ("Queue size, messages", "Processing delay, ms", "Memory, MB", "Heartbeat age, s"):
         cells = page.locator(f'figure[aria-label="{label}"] tbody td')
-        until(lambda cells=cells: "–" not in cells.all_text_contents(), what=f"a value of {label}")
-        assert cells.count() == 4  # current, smallest, mean, largest
+        cells.filter(has_not_text="–").nth(3).wait_for()  # current, smallest, mean, largest
+        assert cells.count() == 4
     assert page.locator(".series .u-wrap canvas").count() == 4
 
 
@@ -155,7 +155,9 @@ def replay(shared_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("replay")
     recording = folder / "prices.csv"
     recording.write_text("time,bid,ask,instrument\n2025-11-18T12:00:00Z,1.09438,1.09452,EUR_USD\n")
-    rest = Web("rest", shared_site.settings, Path(folder / "rest.log"), WEBSOCKET_PORT=str(shared_site.hub.port), SOURCES=f"replay:{recording}")
+    rest = Web(
+        "rest", shared_site.settings, Path(folder / "rest.log"), WEBSOCKET_PORT=str(shared_site.hub.port), SOURCES=f"replay:{recording}"
+    )
     with rest.popen_only():
         rest.await_ready()
         yield rest.url
@@ -180,7 +182,7 @@ def test_live_data_have_no_frame_in_any_view(chromium: Chromium, shared_site: Si
         until(lambda: state(page, "Health") == "ready", what="an answer of /health")
         for view in VIEWS:
             page.evaluate("(hash) => { location.hash = hash; }", view)
-            until(lambda view=view: page.evaluate("() => location.hash") == view, what=view)
+            page.wait_for_url(f"**/{view}")
             assert not page.locator(".frame-edge").is_visible()
             assert not page.title().startswith("[")
         page.evaluate("() => { location.hash = '#/scenarios'; }")
