@@ -43,7 +43,9 @@ def publish(site: Site) -> Publish:
         execution = {"timestamp": format_time(now), "orders_today": 5, "fill_rate": 0.30000000000000004}
         with closing(Bus(site.settings.redis_url, utc_now)) as bus:
             bus.publish_snapshot(
-                Snapshot(format_time(now), next(numbers), "states", {}, {"strategy": json.dumps(strategy), "execution": json.dumps(execution)})
+                Snapshot(
+                    format_time(now), next(numbers), "states", {}, {"strategy": json.dumps(strategy), "execution": json.dumps(execution)}
+                )
             )
 
     return publish
