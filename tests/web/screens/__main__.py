@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 from tests.support.pages import Chromium, executable
 from tests.web.screens.recording import MOMENT, ROOT
 from tests.web.screens.shots import SHOTS, Shot
-from tests.web.screens.stage import SATURDAY, Stage, started
+from tests.web.screens.stage import SATURDAY, SATURDAY_PRICES, Stage, started
 
 IMAGES = ROOT / "docs" / "images"
 _COLOURS = 256
@@ -57,7 +57,7 @@ class Stages:
 
 def _trade_crypto(stage: Stage) -> None:
     """Publish prices of the market that is open on a Saturday."""
-    for symbol, (bid, ask) in {"BTCUSDT": ("62104.10", "62104.57"), "ETHUSDT": ("2701.31", "2701.34")}.items():
+    for symbol, (bid, ask) in SATURDAY_PRICES.items():
         stage.bus.cache_price(symbol, bid=bid, ask=ask, time=stage.moment)
 
 
@@ -87,7 +87,7 @@ def _text(page: Page) -> str:
 
 def packed(picture: bytes) -> bytes:
     """Return the picture with a palette: one third of the size."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     found = io.BytesIO()
     image.save(found, "PNG", optimize=True)
     return found.getvalue()

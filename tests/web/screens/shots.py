@@ -76,6 +76,11 @@ def _sockets(allowed: Callable[[int], bool]) -> Action:
     return before
 
 
+def _silence(page: Page, stage: Stage) -> None:
+    """Accept connections to the hub and answer none."""
+    page.route_web_socket(lambda url: url.startswith("ws"), lambda socket: None)
+
+
 def _lose(page: Page, stage: Stage) -> None:
     """End the connection that `_sockets` made."""
     vars(page)["sockets"][0].close()
@@ -96,7 +101,7 @@ def _emit(name: str, body: object) -> Action:
 def _pause(page: Page, stage: Stage) -> None:
     page.keyboard.press("f")
     page.wait_for_selector("html[data-link=paused]")
-    stage.bus.cache_price("EUR_USD", bid="1.38742", ask="1.38756", time=stage.moment)
+    stage.bus.cache_price("EUR_USD", bid="1.38741", ask="1.38755", time=stage.moment)  # as before
 
 
 def _dialog(page: Page, stage: Stage) -> None:
@@ -164,9 +169,7 @@ SHOTS = [
     Shot("acknowledge", VIEWS["alerts"], after=_dialog),
     Shot("state-closed", on="saturday"),
     Shot("state-loading", before=_route(r":\d+/(market|alerts)(\?|$)", lambda route: None)),
-    Shot(
-        "state-empty", VIEWS["alerts"], before=_route(r"/alerts", lambda route: route.fulfill(json={"alerts": [], "next_page_token": None}))
-    ),
+    Shot("state-empty", VIEWS["alerts"], before=_route(r":\d+/alerts", _no_alerts)),
     Shot("state-paused", after=_pause),
     Shot("state-unavailable", VIEWS["analytics"], before=_route(r":\d+/(volatility|correlation)", _answer(503, "unavailable"))),
     Shot("state-limited", VIEWS["analytics"], before=_route(r":\d+/(volatility|correlation)", _answer(429, "too_many_requests"))),
@@ -176,7 +179,7 @@ SHOTS = [
     Shot("state-gap", after=_emit("gap", {"instrument": "USD_JPY", "channel": "price_updates", "missed": 12, "reason": "log"})),
     Shot("state-reconnecting", before=_sockets(lambda number: number == 0), after=_lose, ends="reconnecting"),
     Shot("state-new-version", before=_sockets(lambda number: True), after=_lose_and_change_version),
-    Shot("state-no-hub", before=_sockets(lambda number: False), link="connecting", after=_wait_for_no_hub),
+    Shot("state-no-hub", before=_silence, link="connecting", after=_wait_for_no_hub),
     Shot("state-refused", on="full", link="refused"),
     Shot("state-signed-out", on="access", link="signed-out"),
     Shot("state-refused-key", on="access", link="signed-out", after=_sign_in(lambda _: UNKNOWN_KEY, _refused)),

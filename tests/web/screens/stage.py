@@ -35,6 +35,10 @@ from tests.web.screens import content
 from tests.web.screens.recording import FILE, MINUTE, MOMENT, ROOT
 
 SATURDAY = datetime(2025, 11, 22, 12, tzinfo=UTC)  # of the state "closed"
+SATURDAY_PRICES = {
+    "BTCUSDT": ("62104.10", "62104.57"), "ETHUSDT": ("2701.31", "2701.34"), "SOLUSDT": ("159.02", "159.03"),
+    "BNBUSDT": ("518.94", "518.95"), "ADAUSDT": ("0.3471", "0.3472"), "XRPUSDT": ("0.6082", "0.6083"),
+}  # fmt: skip
 SOURCE = f"replay:{FILE.relative_to(ROOT)}@max"
 STALE = timedelta(seconds=42)  # age of one price
 _PATIENCE = 120.0
