@@ -65,7 +65,7 @@ def test_list_and_figures_are_those_of_rest(page: Page, site: Site) -> None:
     body = site.get("/scenarios")
     rows = page.locator(f"{LIST} tbody tr")
     assert rows.evaluate_all("(rows) => rows.map((row) => row.dataset.scenario)") == body["available_scenarios"]
-    assert [text.split() for text in rows.locator("td:nth-child(4)").all_text_contents()] == [
+    assert [text.split() for text in rows.locator("td:nth-child(5)").all_text_contents()] == [
         [body["scenario_files"][name]] for name in body["available_scenarios"]
     ]
     description = site.get("/scenarios/burst-mode")["description"]
