@@ -174,6 +174,14 @@ def price_room(instrument: str) -> str:
     return f"price_{instrument}"
 
 
+def symbol_of(room: str) -> str:
+    """The instrument of a room of prices, candles or books; the name of any other room."""
+    kind, _, name = room.partition("_")
+    if kind in ("candle", "book"):
+        return name.rpartition("_")[0]
+    return name if kind == "price" else room
+
+
 def candle_topic(instrument: str, interval: str) -> str:
     """The topic that `seq` counts on `candle_updates`."""
     return f"{instrument}|{interval}"

@@ -75,7 +75,7 @@ PURE = (
     "api/hub/transport/limits/bucket.py",
     "api/hub/channels.py",
     "api/hub/schemas/request_costs.py",
-    "api/hub/fanout.py",
+    "api/hub/fanout/",
     "api/hub/messages.py",
     "api/hub/schemas/rejections.py",
     "api/hub/topic_log.py",

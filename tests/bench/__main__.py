@@ -16,7 +16,7 @@ import click
 
 from tests.bench import access as access_runner
 from tests.bench import analytics as analytics_runner
-from tests.bench import bars, client_alerts, node, report
+from tests.bench import bars, client_alerts, node, rates, report
 from tests.bench import books as books_runner
 from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
@@ -68,7 +68,10 @@ def bench() -> None:
 @click.option("--deflate", is_flag=True, help="Clients offer permessage-deflate, as browsers do.")
 @click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
-def fanout(shapes: str, peers: str, rounds: int, seconds: float, quick: bool, deflate: bool, pin: bool, out: Path) -> None:
+@click.option("--before", type=click.Path(path_type=Path, exists=True), help="Another checkout, to compare the cost of `max_rate`.")
+def fanout(
+    shapes: str, peers: str, rounds: int, seconds: float, quick: bool, deflate: bool, pin: bool, out: Path, before: Path | None
+) -> None:
     """Measure CPU, throughput, latency and memory of the fan-out.
 
     The peers are Socket.IO on Node, Flask-SocketIO and a bare loop.
@@ -86,6 +89,8 @@ def fanout(shapes: str, peers: str, rounds: int, seconds: float, quick: bool, de
     with runner.ground(pin) as place:
         results = Results(runner.run_all(place, options))
     files = report.write(results, options, out)
+    with files[0].open("a") as more:
+        more.write(f"\n### (r) `max_rate`: ticks and their cost\n\n{rates.text(before, options.rounds)}\n")
     click.echo(files[0].read_text())
     click.echo("written: " + ", ".join(os.path.relpath(file) for file in files))
     if results.faults:

@@ -82,6 +82,10 @@ class World:
         self.price(room, seq)
         self.fanout.flush()
 
+    def publish_named(self, room: str, name: str) -> None:
+        self.fanout.broadcast((room,), frame(name, room))
+        self.fanout.flush()
+
 
 def frame(name: str, key: str | None = None) -> Frame:
     return Frame(b"", f"<{name}>".encode(), key)
@@ -94,8 +98,18 @@ def world() -> World:
 
 def leftovers(fanout: Fanout) -> list[Any]:
     """Return the remaining state of the fan-out."""
-    held = (fanout._boxes, fanout._holdings, fanout._cohorts, fanout._cohort_of, fanout._live, fanout._rated, fanout._touched)
-    clocks = [part for clock in fanout._clocks.values() for part in (clock.cohorts, clock.latest, clock.newcomers)]
+    cohorts = fanout._cohorts
+    held = (
+        fanout._boxes,
+        fanout._holdings,
+        fanout._cohort_of,
+        fanout._sender._touched,
+        [*cohorts],
+        cohorts.live,
+        cohorts.rated,
+        cohorts.timed,
+    )
+    clocks = [part for clock in fanout._ticks.clocks for part in (clock.latest, clock.newcomers, clock.late)]
     return [part for part in (*held, *clocks) if part]
 
 
@@ -324,6 +338,8 @@ class Machine(RuleBasedStateMachine):
     the confirmation of a leave.
     """
 
+    longest = 1.0  # seconds until the last value has arrived
+
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
@@ -415,13 +431,13 @@ class Machine(RuleBasedStateMachine):
         return view
 
     def teardown(self) -> None:
-        self.wait(1.0)
+        self.wait(self.longest)
         for client in self.alerts:
             held = self.world.fanout.rooms(client)
             assert self.view(client) == {room: self.latest[room] for room in held}, "the last value always arrives"
         for client in list(self.alerts):
             self.connect_or_disconnect(client)
-        self.wait(1.0)
+        self.wait(self.longest)
         assert leftovers(self.world.fanout) == []
         assert self.world.fanout.members() == {}
 

@@ -1,0 +1,93 @@
+"""A hidden tab, a slow browser, and the address of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.conftest import until
+from tests.integration.test_proxy import Proxy, make_certificate, program
+from tests.support.pages import Pages
+from tests.support.processes import Web
+from tests.support.shell import await_mid, opened
+from tests.support.sites import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+SYMBOL = "AUD_USD"
+# Chromium without a window shows every page: the state is set as the browser would set it.
+SET_HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+    Object.defineProperty(document, "visibilityState", {value: hidden ? "hidden" : "visible", configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+ADDRESSES = """async (cases) => {
+    const {hubAddress} = await import(new URL("ui/src/config.js", document.baseURI));
+    return cases.map(([url, api_port, base]) => {
+        const {origin, path} = hubAddress({hub: {url, port: 5001}, api_port}, base);
+        return `${origin} ${path}`;
+    });
+}"""
+
+
+def test_hidden_tab_paints_nothing_and_shows_the_right_prices_afterwards(page: Page, pages: Pages, site: Site) -> None:
+    opened(page, site.view())
+    site.publish(SYMBOL, "0.65001", "0.65003")
+    await_mid(page, SYMBOL, "0.65002")
+    page.evaluate(SET_HIDDEN, True)
+    page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+    until(lambda: _quiet(page, pages), what="the end of the requests that were sent before")
+    painted, sent = page.evaluate("() => tickwire.paint.count"), len(pages.requests)
+    for number in range(4, 9):
+        site.publish(SYMBOL, f"0.6500{number}", f"0.6501{number}")
+    await_mid(page, SYMBOL, "0.65013")  # the connection is kept
+    page.wait_for_timeout(6_000)  # longer than the shortest time between two polls
+    assert page.evaluate("() => tickwire.paint.count") == painted
+    assert pages.requests[sent:] == []
+    page.evaluate(SET_HIDDEN, False)
+    page.wait_for_function("(count) => tickwire.paint.count > count", arg=painted)
+    page.wait_for_function("() => document.getElementById('list').textContent.includes('0.65008')")
+    assert page.evaluate("() => document.documentElement.dataset.link") == "live"
+
+
+def _quiet(page: Page, pages: Pages) -> bool:
+    before = len(pages.requests)
+    page.wait_for_timeout(500)
+    return len(pages.requests) == before
+
+
+def test_hub_address(page: Page, site: Site) -> None:
+    opened(page, site.view())
+    cases: list[tuple[Any, int, str, str]] = [
+        ("https://hub.example.com", 5000, "http://a.example.com:5000/", "https://hub.example.com /socket.io"),
+        ("https://hub.example.com:8443/live", 5000, "https://a.example.com/", "https://hub.example.com:8443 /live/socket.io"),
+        (None, 5000, "http://a.example.com:5000/", "http://a.example.com:5001 /socket.io"),
+        (None, 80, "http://a.example.com/", "http://a.example.com:5001 /socket.io"),
+        (None, 443, "https://a.example.com/", "https://a.example.com:5001 /socket.io"),
+        (None, 5000, "http://[::1]:5000/", "http://[::1]:5001 /socket.io"),
+        (None, 5000, "https://a.example.com/", "https://a.example.com /socket.io"),
+        (None, 5000, "https://a.example.com/tickwire/", "https://a.example.com /tickwire/socket.io"),
+        (None, 5000, "http://a.example.com:8080/tickwire/?x=1#/i/EUR_USD", "http://a.example.com:8080 /tickwire/socket.io"),
+    ]
+    found = page.evaluate(ADDRESSES, [case[:3] for case in cases])
+    assert found == [case[3] for case in cases]
+
+
+def test_hub_address_of_the_setting(pages: Pages, site: Site, tmp_path: Path) -> None:
+    with Web("rest", site.settings, tmp_path / "rest.log", HUB_PUBLIC_URL=site.hub_url) as rest:  # its hub.port is another one
+        pages.allow_origin(rest.url)
+        opened(pages.open(), f"{rest.url}/").close()
+    assert f"WS {site.hub_url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket" in pages.requests
+
+
+def test_hub_address_below_a_path_with_https(pages: Pages, site: Site, tmp_path: Path) -> None:
+    program("nginx")  # skips without it
+    certificate = make_certificate(tmp_path / "both.pem")
+    with Proxy("nginx", tmp_path / "nginx", hubs=(site.hub, site.hub), rest=site.rest.port, certificate=certificate) as proxy:
+        pages.allow_origin(proxy.url)
+        page = opened(pages.open(ignore_https_errors=True), f"{proxy.url}/tickwire/#/i/EUR_USD")
+        page.wait_for_selector(".view-instrument .panel")
+        page.close()
+    below = f"{proxy.url}/tickwire/"
+    assert all(text.startswith((f"GET {below}", f"WS {below.replace('http', 'ws')}")) for text in pages.requests), pages.requests
