@@ -72,13 +72,19 @@ def take(shot: Shot, stage: Stage, chromium: Chromium) -> tuple[bytes, str]:
         shot.before(page, stage)
         page.goto(stage.view(shot.address))
         page.wait_for_selector(f"html[data-link={shot.link}]")
-        if "loading" not in shot.name:
-            page.wait_for_function(_READY)
+        _await_panels(page, shot)
         shot.after(page, stage)
         if shot.ends:
             page.wait_for_selector(f"html[data-link={shot.ends}]")
+        _await_panels(page, shot)
         page.wait_for_timeout(_SETTLED_MS)
         return page.screenshot(animations="disabled", caret="hide"), _text(page)
+
+
+def _await_panels(page: Page, shot: Shot) -> None:
+    """Wait until no panel loads, unless the page is not connected, or the picture shows loading."""
+    if "loading" not in shot.name and page.evaluate("() => document.documentElement.dataset.link") == "live":
+        page.wait_for_function(_READY)
 
 
 def _text(page: Page) -> str:

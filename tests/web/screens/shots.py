@@ -184,5 +184,5 @@ SHOTS = [
     Shot("state-signed-out", on="access", link="signed-out"),
     Shot("state-refused-key", on="access", link="signed-out", after=_sign_in(lambda _: UNKNOWN_KEY, _refused)),
     Shot("state-revoked", on="access", link="signed-out", after=_sign_in(_reader, _revoke)),
-    Shot("state-no-scope", VIEWS["alerts"], on="access", link="signed-out", after=_sign_in(_reader)),
+    Shot("state-no-scope", VIEWS["alerts"], on="access", link="signed-out", after=_sign_in(_reader), ends="live"),
 ]
