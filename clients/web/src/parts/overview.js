@@ -9,6 +9,7 @@ import { h, write } from "./h.js";
 const REFRESH_MS = 1000;
 const MOVERS_MS = 5000;
 const MOVERS = 5;
+const LEGEND = "In the list, Age is the time since the newest price: “now” is less than 1 s, “!” is older than usual, “■” is a closed market.";
 
 /** state -> mark, word, sentence, address of the list that shows it @type {[keyof import("../attention.js").Counts, string, string, string][]} */
 const TILES = [
@@ -44,7 +45,8 @@ export class Overview {
     this.#moved = { empty, tables: h("div", { class: "overview-movers" }, this.#lists.up.element, this.#lists.down.element) };
     const moved = section("Movers of the day", this.#moved.tables, empty, h("p", { class: "dim overview-legend" }, "Change since the close of the day before. Open an instrument for its chart."));
     moved.classList.add("overview-wide");
-    this.element = h("div", { class: "overview" }, h("div", { class: "overview-now" }, this.#headline, tiles), this.#attention, moved);
+    const legend = h("p", { class: "dim overview-legend overview-wide", text: LEGEND });
+    this.element = h("div", { class: "overview" }, h("div", {}, this.#headline, tiles, legend), this.#attention, moved);
     const { paint, store, hub } = app;
     const show = () => this.#show();
     this.#offs = [

@@ -25,7 +25,8 @@ export class Row {
   #change = textCell("grid-change num");
   #age = textCell("grid-age num");
   #spark = new Sparkline();
-  #gap = h("span", { class: "grid-gap" });
+  /** The mark of a gap, made at the first one. @type {HTMLElement | null} */
+  #gap = null;
   #star = h("button", { class: "grid-star", type: "button", tabindex: "-1", "aria-pressed": "false" }, "☆");
   #link = h("a", { class: "grid-link", tabindex: "-1" }, "");
   element = h("div", { class: "grid-row", role: "row", tabindex: "-1", hidden: true });
@@ -133,10 +134,16 @@ export class Row {
     const { name, text } = state(data, now, connected);
     put(this.#age.element, text);
     set(this.element, "state", name);
-    const missed = data.gap !== null && data.gap.until > now ? `gap ${data.gap.count}` : "";
-    if (missed) put(this.#gap, missed);
-    if (missed && !this.#gap.parentNode) this.#name.element.append(this.#gap);
-    if (!missed && this.#gap.parentNode) this.#gap.remove();
+    this.#showGap(data.gap !== null && data.gap.until > now ? `gap ${data.gap.count}` : "");
+  }
+
+  /** @param {string} text "": no price is missing */
+  #showGap(text) {
+    if (!text && !this.#gap) return;
+    this.#gap ??= h("span", { class: "grid-gap" }, "");
+    put(this.#gap, text);
+    if (text && !this.#gap.parentNode) this.#name.element.append(this.#gap);
+    if (!text) this.#gap.remove();
   }
 
   /** The tooltips, written when the pointer enters the row. @param {Data} data @param {number} now @param {string} zone */

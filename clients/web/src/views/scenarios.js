@@ -45,13 +45,16 @@ function shown(app, root) {
   const changed = (/** @type {any} */ body) => {
     list.setCurrent(body.current_scenario);
     mark(body.current_scenario, body.run_id, body.timestamp);
-    current.reload();
+    current.expect(body.run_id);
   };
   const list = scenarioList(app, changed);
   root.append(note, h("div", { class: "panels" }, list.element, current.element, charts.element));
   const ends = [
     app.hub.heartbeat(),
-    app.hub.on("heartbeat", (/** @type {any} */ body) => beat(app, heartbeats, charts, body)),
+    app.hub.on("heartbeat", (/** @type {any} */ body) => {
+      beat(app, heartbeats, charts, body);
+      current.follow();
+    }),
     app.hub.on("scenario", changed),
     app.hub.on("live", () => [list, current].forEach((each) => each.reload())),
     app.hub.on("refused", (/** @type {any} */ { topic, error }) => topic === "heartbeat" && refused(note, error)),

@@ -83,22 +83,27 @@ class Row {
    * @param {(body: any) => void} switched
    */
   constructor(app, name, file, description, switched) {
-    Object.assign(this, { app, name, description, switched });
     this.app = app;
     this.name = name;
     this.switched = switched;
     this.description = description;
-    this.running = h("td", { "data-name": "running" });
+    this.mark = h("td", { "data-name": "running" });
     this.button = h("button", { class: "button", type: "button", "data-scenario": name, onclick: () => this._ask() });
-    this.element = h("tr", { "data-scenario": name }, h("th", { scope: "row", text: name }), this.running,
+    this.element = h("tr", { "data-scenario": name }, h("th", { scope: "row", text: name }), this.mark,
       h("td", { class: "scenarios-description", text: description }), h("td", { class: "dim", text: file }), h("td", {}, this.button));
-    this.busy = false;
+    this.busy = this.isRunning = this.permitted = false;
   }
 
   /** @param {string|null} current @param {boolean} permitted */
   show(current, permitted) {
-    const running = current === this.name;
-    write(this.running, running ? "● running" : "");
+    this.isRunning = current === this.name;
+    this.permitted = permitted;
+    this._paint();
+  }
+
+  _paint() {
+    const { isRunning: running, permitted } = this;
+    write(this.mark, running ? "● running" : "");
     this.element.classList.toggle("scenarios-running", running);
     write(this.button, this.busy ? "Switching…" : running ? "Restart" : "Switch");
     this.button.setAttribute("aria-label", `${running ? "Restart" : "Switch to"} ${this.name}`);
@@ -119,7 +124,7 @@ class Row {
   /** @param {HTMLElement} progress @returns {Promise<string|void>} the error */
   async _switch(progress) {
     this.busy = true;
-    write(this.button, "Switching…");
+    this._paint();
     write(progress, "Switching…");
     try {
       this.switched(await this.app.rest.post(`scenarios/${encodeURIComponent(this.name)}`));
@@ -127,7 +132,7 @@ class Row {
       return refusal(error);
     } finally {
       this.busy = false;
-      write(this.button, "Switch");
+      this._paint();
       write(progress, "");
     }
   }
