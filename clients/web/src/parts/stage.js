@@ -10,7 +10,7 @@ const MAX_ATTEMPTS = 30; // the page keeps every module that it has loaded
 const MODULES = {
   market: "market",
   instrument: "instrument",
-  book: "book",
+  book: "instrument",
   analytics: "analytics",
   alerts: "alerts",
   trading: "trading",
