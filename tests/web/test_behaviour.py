@@ -12,7 +12,7 @@ from tests.conftest import until
 from tests.integration.test_proxy import Proxy, make_certificate, program
 from tests.support.pages import Pages
 from tests.support.processes import Web
-from tests.support.shell import await_banner, await_mid, await_text, opened
+from tests.support.shell import await_banner, await_link, await_mid, await_text, opened
 from tests.support.sites import Site
 from tests.support.slow_link import slow_link
 
@@ -61,6 +61,35 @@ def _quiet(page: Page, pages: Pages) -> bool:
     before = len(pages.requests)
     page.wait_for_timeout(500)
     return len(pages.requests) == before
+
+
+def test_keys_of_the_page(page: Page, site: Site) -> None:
+    opened(page, site.view())
+    for key, address in (("a", "#/analytics"), ("l", "#/alerts"), ("t", "#/trading"), ("s", "#/system"), ("i", "#/i/AUD_JPY"), ("m", "#/")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_function("(address) => location.hash === address", arg=address)
+    page.keyboard.press("?")
+    await_text(page, "dialog[open] td", "Find an instrument")
+    page.keyboard.press("f")  # keys of the page rest while a dialog is open
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.querySelector('dialog') === null")
+    assert not page.evaluate("() => tickwire.paint.paused")
+    page.keyboard.press("/")
+    page.keyboard.type("gbpusd")
+    assert page.input_value("input[type=search]") == "gbpusd"
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash === '#/i/GBP_USD'")
+    page.keyboard.press("Escape")
+    assert page.input_value("input[type=search]") == ""
+    page.evaluate("() => localStorage.setItem('tickwire.shortcuts', 'false')")
+    page.reload()
+    await_link(page, "live")
+    page.keyboard.press("f")
+    page.keyboard.press("?")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    assert page.evaluate("() => [location.hash, tickwire.paint.paused, document.querySelector('dialog')]") == ["#/i/GBP_USD", False, None]
 
 
 def test_slow_page(pages: Pages, site: Site) -> None:
