@@ -65,7 +65,7 @@ def test_list_and_figures_are_those_of_rest(page: Page, site: Site) -> None:
     body = site.get("/scenarios")
     rows = page.locator(f"{LIST} tbody tr")
     assert rows.evaluate_all("(rows) => rows.map((row) => row.dataset.scenario)") == body["available_scenarios"]
-    assert [text.split() for text in rows.locator("td:nth-child(4)").all_text_contents()] == [
+    assert [text.split() for text in rows.locator("td:nth-child(5)").all_text_contents()] == [
         [body["scenario_files"][name]] for name in body["available_scenarios"]
     ]
     description = site.get("/scenarios/burst-mode")["description"]
@@ -187,3 +187,14 @@ def test_live_data_have_no_frame_in_any_view(chromium: Chromium, shared_site: Si
             assert not page.title().startswith("[")
         page.evaluate("() => { location.hash = '#/scenarios'; }")
         page.get_by_text("Scenarios are not enabled. Start Tickwire with SOURCES=scenario.").wait_for()
+
+
+def test_missing_heartbeats_are_amber(page: Page, site: Site) -> None:
+    """The last test of the module: it ends the process `books`."""
+    opened(page, site)
+    age = page.locator(f"{panel('Now')} [data-name=last_heartbeat]")
+    until(lambda: "panels-warn" not in (age.get_attribute("class") or ""), what="a heartbeat in time")
+    site.others["books"].kill()
+    until(lambda: (age.text_content() or "").startswith("! "), what="the mark of the late heartbeat")
+    assert "panels-warn" in (age.get_attribute("class") or "")
+    until(lambda: figures(page, "Now")["status"] == "! unhealthy", what="the status")

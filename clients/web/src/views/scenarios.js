@@ -9,6 +9,7 @@ import { now as nowPanel } from "../parts/scenarios/now.js";
 import { series } from "../parts/series.js";
 
 const WINDOW_SECONDS = 600;
+const LATE_RELOAD_MS = 5000;
 const CHARTS = [
   { name: "queue", label: "Queue size", unit: "messages", color: "up" },
   { name: "lag", label: "Processing delay", unit: "ms", color: "up" },
@@ -30,6 +31,7 @@ export function open(app, root) {
 function shown(app, root) {
   const heartbeats = new Heartbeats();
   const marks = new Set();
+  let asked = 0;
   const note = h("p", { class: "panels-note", role: "status", hidden: true });
   const charts = chartsPanel(app);
   /** @param {string|null} name @param {string|undefined} run @param {string|undefined} time */
@@ -61,6 +63,10 @@ function shown(app, root) {
     app.paint.every(1000, () => {
       const time = app.clock.now();
       if (heartbeats.last !== null) charts.push("age", time, (heartbeats.age(time) / 1000).toFixed(1));
+      if (heartbeats.late(time) && time - asked >= LATE_RELOAD_MS) {
+        asked = time;
+        current.reload(); // it names the status without heartbeats
+      }
       current.paint();
     }),
   ];

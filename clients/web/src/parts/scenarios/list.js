@@ -20,7 +20,7 @@ const REFUSALS = /** @type {Record<number, string>} */ ({
 export function scenarioList(app, switched) {
   const body = h("tbody");
   const table = h("table", { class: "table scenarios-table" }, h("caption", { class: "sr-only", text: "Scenarios" }),
-    h("thead", {}, h("tr", {}, ...["Scenario", "State", "Description", "File", "Switch"].map((text) => h("th", { scope: "col", text })))),
+    h("thead", {}, h("tr", {}, ...["Scenario", "State", "Switch", "Description", "File"].map((text) => h("th", { scope: "col", text })))),
     body);
   const region = h("div", { class: "live-table-region", role: "region", tabindex: "0", "aria-label": "Scenarios" }, table);
   const reason = h("p", { class: "note", id: "scenario-reason", hidden: true });
@@ -89,8 +89,8 @@ class Row {
     this.description = description;
     this.mark = h("td", { "data-name": "running" });
     this.button = h("button", { class: "button", type: "button", "data-scenario": name, onclick: () => this._ask() });
-    this.element = h("tr", { "data-scenario": name }, h("th", { scope: "row", text: name }), this.mark,
-      h("td", { class: "scenarios-description", text: description }), h("td", { class: "dim", text: file }), h("td", {}, this.button));
+    this.element = h("tr", { "data-scenario": name }, h("th", { scope: "row", text: name }), this.mark, h("td", {}, this.button),
+      h("td", { class: "scenarios-description", text: description }), h("td", { class: "dim", text: file }));
     this.busy = this.isRunning = this.permitted = false;
   }
 

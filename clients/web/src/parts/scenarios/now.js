@@ -44,7 +44,8 @@ export function now(app, heartbeats, loaded) {
   });
   function paint() {
     if (status === null) return;
-    const beat = heartbeats.last !== null && heartbeats.last.last_heartbeat >= status.last_heartbeat ? heartbeats.last : status;
+    // /status is judged at the time of the request: it is right if heartbeats are missing.
+    const beat = heartbeats.last === null || heartbeats.late(app.clock.now()) ? status : heartbeats.last;
     figures.show({ ...ofRun(app, status), ...ofBeat(beat), ...ofAge(app, heartbeats, status) });
   }
   return {
@@ -94,9 +95,10 @@ function ofBeat(beat) {
 
 /** @param {any} app @param {import("./heartbeats.js").Heartbeats} heartbeats @param {any} status */
 function ofAge(app, heartbeats, status) {
-  const at = heartbeats.last === null ? app.clock.parse(status.last_heartbeat) : heartbeats.at;
+  const none = heartbeats.last === null;
+  const at = none ? app.clock.parse(status.last_heartbeat) : heartbeats.at;
   const time = app.clock.now();
-  const late = heartbeats.last === null ? false : heartbeats.late(time);
+  const late = none ? status.status === "unhealthy" && time - at > 3000 : heartbeats.late(time);
   return {
     last_heartbeat: { text: `${late ? "! " : ""}${age(time - at)}`, title: tooltip(at, app.settings.get("zone")), class: late ? "panels-warn" : "" },
   };

@@ -9,6 +9,7 @@ import { filtered } from "./filter.js";
 import { csvButton } from "./positions.js";
 
 const LIMIT = 100;
+const PAINT_MS = 250; // a new row moves the whole table
 const REFRESH_MS = 60_000; // for corrections, which have no event
 const COLUMNS = [
   { name: "time", title: "Time" },
@@ -48,14 +49,15 @@ export function fills(app, filter, when) {
     empty: (/** @type {any} */ body) => (body.fills.length + rows.length === 0 ? "No fill has been reported." : null),
     every: REFRESH_MS,
   });
-  let changed = false;
-  const off = app.paint.register(() => {
-    if (!changed || app.paint.paused) return;
-    changed = false;
+  let [changed, painted] = [false, 0];
+  const off = app.paint.register((/** @type {unknown} */ _, /** @type {number} */ now) => {
+    if (!changed || app.paint.paused || now - painted < PAINT_MS) return;
+    [changed, painted] = [false, now];
     made.set("ready");
     made.content.hidden = false;
     show();
   });
+  const tick = app.paint.every(PAINT_MS, () => changed && app.paint.request());
   return {
     element: made.element,
     reload: () => made.reload(),
@@ -65,10 +67,10 @@ export function fills(app, filter, when) {
       if (!permits(filter, fill) || made.element.dataset.state === "loading") return;
       rows = merged([fill], rows);
       changed = true;
-      app.paint.request();
     },
     close() {
       off();
+      tick();
       made.close();
     },
   };
