@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +15,7 @@ from playwright.sync_api import Page, Route
 
 from db.candles import CandleRow
 from db.timestamps import format_time
+from tests.support.charts import bars, body_of, shows, stored
 from tests.support.pages import Pages
 from tests.support.polling import until
 from tests.support.processes import ROOT
@@ -26,7 +26,6 @@ RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 SYMBOL = "EUR_AUD"  # has no candles of its own
 MINUTE = timedelta(minutes=1)
 STORED, PLAYED = 700, 5  # minutes
-_BARS = "() => globalThis.tickwire?.chart?.()"
 _PIXEL = """() => [...document.querySelector(".chart-canvas canvas").getContext("2d").getImageData(3, 90, 1, 1).data].slice(0, 3)"""
 _ROWS = """() => [...document.querySelectorAll(".bars-table tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent))"""
 
@@ -50,40 +49,10 @@ def _row(start: datetime, length: timedelta, interval: str, prices: Sequence[Dec
     )
 
 
-def _body(row: CandleRow) -> dict[str, object]:
-    """The candle in the form of `/candles`."""
-    opened, high, low, close = row.mid
-    return {
-        "start_time": row.start_time, "end_time": row.end_time, "open": opened, "high": high, "low": low, "close": close,
-        "volume": row.volume, "trades": row.trades, "complete": row.complete,
-    }  # fmt: skip
-
-
-def stored(site: Site, interval: str, limit: int) -> list[dict[str, Any]]:
-    """The newest candles of REST, oldest first."""
-    answer = site.get(f"/candles?symbol={SYMBOL}&interval={interval}&order=desc&limit={limit}")
-    return list(reversed(answer["candles"]))
-
-
-def bars(page: Page) -> dict[str, Any]:
-    found: dict[str, Any] = page.evaluate(_BARS) or {"interval": "", "candles": [], "drawn": []}
-    return found
-
-
-def shows(page: Page, wanted: list[dict[str, Any]]) -> bool:
-    """Whether the chart has these candles, and draws all of them."""
-    names = ("start_time", "end_time", "open", "high", "low", "close", "volume", "complete")
-    found = bars(page)
-    if [[each[name] for name in names] for each in found["candles"]] != [[each[name] for name in names] for each in wanted]:
-        return False
-    drawn = [[each[name] for name in ("open", "high", "low", "close")] for each in found["drawn"]]
-    return drawn == [[float(each[name]) for name in ("open", "high", "low", "close")] for each in wanted]
-
-
 def test_history_and_running_bar_equal_rest(page: Page, site: Site, minutes: list[CandleRow]) -> None:
     put_candles(site.store, minutes[:STORED])
     page.goto(site.view(f"#/i/{SYMBOL}?interval=1m"))
-    until(lambda: shows(page, stored(site, "1m", 300)), 30, "the first 300 bars")
+    until(lambda: shows(page, stored(site, SYMBOL, "1m", 300)), 30, "the first 300 bars")
     page.wait_for_selector("html[data-link=live]")
 
     # panning loads the page before
@@ -91,20 +60,20 @@ def test_history_and_running_bar_equal_rest(page: Page, site: Site, minutes: lis
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     until(lambda: len(bars(page)["candles"]) == STORED, 30, lambda: f"{len(bars(page)['candles'])} bars")
-    assert shows(page, stored(site, "1m", 1000))
+    assert shows(page, stored(site, SYMBOL, "1m", 1000))
 
     # the bars after it form, and an old one is corrected
     for played in minutes[STORED:]:
         half = _row(datetime.fromisoformat(played.start_time), MINUTE, "1m", [Decimal(played.mid[0])], complete=False)
-        site.bus.publish_candles([(SYMBOL, "1m", _body(half)), (SYMBOL, "1m", _body(played))])
+        site.bus.publish_candles([(SYMBOL, "1m", body_of(half)), (SYMBOL, "1m", body_of(played))])
     past = minutes[STORED - 50]
     corrected = replace(past, mid=(past.mid[0], "1.40000", past.mid[2], "1.40000"))
-    site.bus.publish_candles([(SYMBOL, "1m", _body(corrected))])
+    site.bus.publish_candles([(SYMBOL, "1m", body_of(corrected))])
     put_candles(site.store, [*minutes[STORED:], corrected])
-    until(lambda: shows(page, stored(site, "1m", 1000)), 30, lambda: f"{bars(page)['candles'][-2:]}")
+    until(lambda: shows(page, stored(site, SYMBOL, "1m", 1000)), 30, lambda: f"{bars(page)['candles'][-2:]}")
 
     page.keyboard.press("d")
-    newest = list(reversed(stored(site, "1m", 50)))
+    newest = list(reversed(stored(site, SYMBOL, "1m", 50)))
     until(lambda: len(page.evaluate(_ROWS)) == 50, what="the data table")
     wanted = [[row[name] for name in ("open", "high", "low", "close", "volume")] for row in newest]
     assert [row[1:6] for row in page.evaluate(_ROWS)] == wanted
@@ -128,11 +97,11 @@ def test_the_last_requested_interval_is_shown(page: Page, site: Site, minutes: l
     until(lambda: page.title() and held, 30, "the request of 5m")
     page.wait_for_selector(".chart-intervals")
     page.keyboard.press("4")
-    until(lambda: shows(page, stored(site, "1h", 300)), 30, "the bars of 1h")
+    until(lambda: shows(page, stored(site, SYMBOL, "1h", 300)), 30, "the bars of 1h")
     held[0].continue_()
     page.keyboard.press("1")
     page.keyboard.press("4")
-    until(lambda: bars(page)["interval"] == "1h" and shows(page, stored(site, "1h", 300)), 30, "the bars of 1h again")
+    until(lambda: bars(page)["interval"] == "1h" and shows(page, stored(site, SYMBOL, "1h", 300)), 30, "the bars of 1h again")
     assert page.evaluate("() => location.hash").endswith("interval=1h")
     assert page.get_attribute(".chart-intervals [aria-pressed=true]", "title") == "Key 4"
 

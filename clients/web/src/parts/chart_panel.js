@@ -28,7 +28,7 @@ export class ChartPanel {
     this.fresh = true;
     this.isLegendOld = true;
     this.legend = barLegend();
-    this.note = h("p", { class: "chart-note dim", role: "status" });
+    this.note = h("span", { class: "chart-note dim", role: "status" });
     this.error = h("p", { class: "note", role: "alert", hidden: true });
     this.bar = toolbar(this);
     this.feed = new CandleFeed(app, symbol, {
