@@ -176,7 +176,6 @@ SHOTS = [
     *(Shot(f"{name}-medium", VIEWS[name], MEDIUM) for name in ("market", "instrument")),
     *(Shot(f"{name}-narrow", VIEWS[name], NARROW) for name in ("market", "instrument", "alerts", "trading")),
     Shot("acknowledge", VIEWS["alerts"], after=_dialog),
-    Shot("state-closed", on="saturday"),
     Shot("state-loading", before=_route(r":\d+/(market|alerts)(\?|$)", lambda route: None)),
     Shot("state-empty", VIEWS["alerts"], before=_route(r":\d+/alerts", _no_alerts)),
     Shot("state-paused", after=_pause),
@@ -185,7 +184,7 @@ SHOTS = [
     Shot("state-forbidden", VIEWS["scenarios"], before=_route(r":\d+/scenarios", _answer(403, "forbidden", scope="operate"))),
     Shot("state-epoch", after=_emit("epoch", {})),
     Shot("state-slow", after=_emit("gap_notice", {"dropped": {"EUR_USD": 210, "GBP_USD": 164}})),
-    Shot("state-gap", after=_emit("gap", {"instrument": "USD_JPY", "channel": "price_updates", "missed": 12, "reason": "log"})),
+    Shot("state-gap", after=_emit("gap", {"event": "price_update", "instrument": "USD_JPY", "missed": 12, "reason": "log"})),
     Shot("state-reconnecting", before=_sockets(lambda number: number == 0), after=_lose, ends="reconnecting"),
     Shot("state-new-version", before=_sockets(lambda number: True), after=_lose_and_change_version),
     Shot("state-no-hub", before=_silence, link="connecting", after=_wait_for_no_hub, ends="connecting"),
@@ -195,4 +194,6 @@ SHOTS = [
     Shot("state-refused-key", on="access", link="signed-out", after=_sign_in(lambda _: UNKNOWN_KEY, _refused)),
     Shot("state-revoked", on="access", link="signed-out", after=_sign_in(_reader, _revoke)),
     Shot("state-no-scope", VIEWS["alerts"], on="access", link="signed-out", after=_sign_in(_reader), ends="live"),
+    # the last one, because its prices are newer
+    Shot("state-closed", on="saturday"),
 ]

@@ -17,7 +17,7 @@ export function mountFooter(app, root) {
   let last = "";
 
   function show() {
-    const items = [...sources(app.store.health), ...servers(app.store.health), ...hubItems(stats), gaps(app, loaded)];
+    const items = [...sources(app.store.health), ...servers(app.store.health), ...hubItems(stats, app.hub.state), gaps(app, loaded)];
     const text = JSON.stringify(items);
     if (text === last) return;
     last = text;
@@ -59,6 +59,7 @@ function item(tone, label, title) {
 /** @param {any} health @returns {[Tone, string, string?][]} */
 function sources(health) {
   if (!health) return [["crit", "REST is not available"]];
+  if (health.sources === undefined) return []; // the caller may not read them
   const entries = Object.entries(health.sources ?? {});
   if (!entries.length) return [["warn", "no source"]];
   return entries.map(([name, about]) => [tone(about.state), `${name} ${about.state}`, about.detail ?? undefined]);
@@ -76,7 +77,7 @@ function servers(health) {
   const behind = health.writer?.unstored;
   /** @type {[Tone, string, string?]} */
   const writer = behind === undefined || behind === null ? ["warn", "writer unknown"] : ["ok", `writer ${behind.toLocaleString("en")} behind`];
-  return [writer, server("database", health.database), server("Redis", health.redis)];
+  return [...(health.writer === undefined ? [] : [writer]), server("database", health.database), server("Redis", health.redis)];
 }
 
 /** @param {string} name @param {string} state @returns {[Tone, string]} */
@@ -84,9 +85,9 @@ function server(name, state) {
   return state === "connected" ? ["ok", name] : ["crit", `${name} ${state}`];
 }
 
-/** @param {any} stats @returns {[Tone, string][]} */
-function hubItems(stats) {
-  if (!stats) return [["crit", "hub not connected"]];
+/** Statistics need a scope: without them the state of the connection remains. @param {any} stats @param {string} state @returns {[Tone, string][]} */
+function hubItems(stats, state) {
+  if (!stats) return state === "live" ? [["ok", "hub"]] : [["crit", "hub not connected"]];
   return [[stats.slow_clients ? "warn" : "ok", `hub · ${stats.connected_clients} clients, ${stats.slow_clients} slow`]];
 }
 
