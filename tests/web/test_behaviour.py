@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,11 +116,11 @@ def test_slow_page(pages: Pages, site: Site) -> None:
 def _burst(site: Site) -> str:
     """Publish large prices as another program does; return the last mid."""
     mids = [f"{mid / 1e5:.5f}" for mid in range(110_010, 110_010 + PRICES_OF_BURST)]
-    time = format_time(utc_now())
+    now = format_time(utc_now())
     pipe = site.operator.pipeline(transaction=False)
     for mid in mids:
-        price = {"bid": mid, "ask": mid, "mid": mid, "time": time}
-        pipe.publish(PRICE_CHANNEL, json.dumps({"instrument": FAST, "price": price, "timestamp": time, "note": NOTE}))
+        price = {"bid": mid, "ask": mid, "mid": mid, "time": now}
+        pipe.publish(PRICE_CHANNEL, json.dumps({"instrument": FAST, "price": price, "timestamp": now, "note": NOTE}))
     pipe.execute()
     return mids[-1]
 
@@ -131,6 +133,29 @@ def _use_port(page: Page, site: Site, port: int) -> None:
         route.fulfill(response=response, body=response.text().replace(str(site.hub.port), str(port)))
 
     page.route("**/config.json", configuration)
+
+
+def test_polling_after_a_failed_handshake_and_no_request_before_retry_after(pages: Pages, site: Site) -> None:
+    pages.allow("WebSocket", "Failed to load resource")
+    page = pages.open()
+    page.route_web_socket("**/socket.io/**", lambda socket: socket.close(code=1011))
+    limited: list[float] = []  # times
+
+    def refuse(route: Route) -> None:
+        limited.append(time.monotonic())
+        body = {"error": {"code": "too_many_requests", "message": "Too many requests.", "details": {}}}
+        route.fulfill(status=429, headers={"Retry-After": "4"}, json=body)
+
+    page.route("**/jobs*", refuse)
+    opened(page, site.view("#/system"))
+    assert any("transport=polling" in text for text in pages.requests)
+    await_text(page, ".panel[data-state=limited]", "Next attempt in")
+    sent = len([text for text in pages.requests if text.startswith(f"GET {site.url}/")])
+    assert page.evaluate("() => document.querySelector('.panel[data-state=limited] .panel-note').textContent").endswith("s.")
+    page.unroute("**/jobs*")
+    page.wait_for_function("() => document.querySelector('.panel[data-state=limited]') === null")
+    assert all(later - earlier >= 3.9 for earlier, later in pairwise(limited))
+    assert len([text for text in pages.requests if text.startswith(f"GET {site.url}/")]) > sent
 
 
 def test_hub_address(page: Page, site: Site) -> None:
