@@ -63,11 +63,14 @@ def moment(seconds_ago: float) -> str:
 
 
 def filled(number: int, bot: str, strategy: str, symbol: str, side: str, quantity: str, price: str, fee: str) -> list[dict[str, Any]]:
-    """Return the reports of an order and of the fill that completes it, `number` counts the orders."""
+    """Return the reports of order `number` and of the fill that completes it."""
     common = {"bot": bot, "strategy": strategy, "symbol": symbol, "side": side, "quantity": quantity, "order_id": f"o-{number}"}
     begun, done = moment(100 - number), moment(100 - number - 0.03)
     return [
-        {**common, "kind": "order", "id": f"o-{number}-new", "time": begun, "order_type": "market", "status": "new", "arrival_price": price},
+        {
+            **common, "kind": "order", "id": f"o-{number}-new", "time": begun, "order_type": "market", "status": "new",
+            "arrival_price": price,
+        },
         {
             **common, "kind": "fill", "id": f"f-{number}", "fill_id": f"f-{number}", "time": done, "price": price, "fee": fee,
             "fee_currency": "USD", "liquidity": "taker",

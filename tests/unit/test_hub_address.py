@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -20,6 +23,7 @@ from config.settings import load
 from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import utc_now
+from tests.support.clients import node
 from tests.support.processes import ROOT
 
 Make = Callable[..., FlaskClient]
@@ -95,6 +99,41 @@ def expected_policy(hub: str) -> str:
 )
 def test_policy_of_the_page_is_exact(make: Make, variables: dict[str, str], host: str, hub: str) -> None:
     assert policy_of(make(**variables), host) == expected_policy(hub)
+
+
+# settings, address of the page, origin of the hub and path of Socket.IO
+ADDRESSES: list[tuple[dict[str, str], str, str, str]] = [
+    (PUBLIC, "http://127.0.0.1:5000/", "https://hub.example.com", "/tick/socket.io"),
+    (PUBLIC, "https://prices.example.com/tickwire/", "https://hub.example.com", "/tick/socket.io"),
+    ({}, "http://127.0.0.1:5000/", "http://127.0.0.1:5001", "/socket.io"),
+    ({}, "http://[::1]:5000/", "http://[::1]:5001", "/socket.io"),
+    ({"API_PORT": "80"}, "http://prices.example.com/", "http://prices.example.com:5001", "/socket.io"),
+    ({"API_PORT": "80"}, "https://prices.example.com/", "https://prices.example.com", "/socket.io"),
+    ({"API_PORT": "443"}, "http://prices.example.com/", "http://prices.example.com", "/socket.io"),
+    ({}, "https://prices.example.com/tickwire/", "https://prices.example.com", "/tickwire/socket.io"),
+    ({}, "http://127.0.0.1:8080/tickwire/", "http://127.0.0.1:8080", "/tickwire/socket.io"),
+    ({}, "http://[2001:db8::7]:8080/", "http://[2001:db8::7]:8080", "/socket.io"),
+]
+
+
+def test_page_and_policy_have_the_same_hub(make: Make) -> None:
+    """The page's own module computes the address from /config.json."""
+    clients = [make(**variables) for variables, *_ in ADDRESSES]
+    cases = [[client.get("/config.json").json, page] for client, (_, page, *_) in zip(clients, ADDRESSES, strict=True)]
+    program = f"""
+    const {{ hubAddress }} = await import({json.dumps((ROOT / "clients/web/src/config.js").as_uri())});
+    console.log(JSON.stringify({json.dumps(cases)}.map(([config, page]) => hubAddress(config, page))));
+    """
+    run = subprocess.run([node(), "--input-type=module", "-e", program], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(run.stdout) == [{"origin": origin, "path": path} for *_, origin, path in ADDRESSES]
+    for client, (_, page, origin, _) in zip(clients, ADDRESSES, strict=True):
+        of_page, hub = urlsplit(page), urlsplit(origin)
+        permitted = policy_of(client, of_page.netloc, X_Forwarded_Proto=of_page.scheme).split("connect-src ")[1].split(";")[0].split()
+        host = re.sub(r"\[.*\]", "*", hub.netloc)
+        # A source with ws:// permits wss:// at the same host too, one with http:// https://.
+        polling = {"'self'"} if origin == f"{of_page.scheme}://{of_page.netloc}" else {f"http://{host}", f"https://{host}"}
+        assert {f"ws://{host}", f"wss://{host}"} & set(permitted), page
+        assert polling & set(permitted), page
 
 
 def test_page_behind_tls_has_the_port_443(make: Make) -> None:

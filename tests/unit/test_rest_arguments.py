@@ -51,6 +51,7 @@ STRICT: dict[str, dict[str, str]] = {
     "/gaps": {},
     "/jobs": {},
     "/fills": {},
+    "/market": {"symbols": "EUR_USD"},
     "/market/trades": {"symbol": "BTCUSDT"},
     "/orders": {},
     "/positions": {},
@@ -67,7 +68,7 @@ STRICT: dict[str, dict[str, str]] = {
     "/volatility/latest": {},
 }
 LENIENT = ["/", "/asyncapi.json", "/docs", "/docs/start.js", "/health", "/health/binance", "/health/db", "/health/live", "/health/ready"]
-LENIENT += ["/openapi.json", "/redoc", "/ws", "/ws/metrics"]
+LENIENT += ["/config.json", "/openapi.json", "/redoc", "/ws", "/ws/metrics"]
 OTHER_NOTATIONS = ["+5", "-5", " 5", "5 ", "5_0", "5,0", "5.0", "5e0", "0x5", "٥", "५", "five", "", "1" * 10]
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from db.candles import CandleRow
 from tests.conftest import until
+from tests.support.charts import bars, shows, stored
 from tests.support.pages import Chromium, Pages
 from tests.support.shell import (
     DOWN,
@@ -25,11 +27,13 @@ from tests.support.shell import (
     shown_prices,
 )  # fmt: skip
 from tests.support.sites import PRICES, Site
+from tests.support.store import put_candles
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FULL_RATE = "EUR_USD"
+CHART = "GBP_USD"
 OTHERS = [symbol for symbol in PRICES if symbol != FULL_RATE]
 PRICES_PER_SECOND = 62
 
@@ -68,6 +72,8 @@ def publishing(site: Site) -> Iterator[None]:
 
 def test_hub_killed(page: Page, site: Site) -> None:
     page.evaluate("(symbol) => void tickwire.hub.fullRate(symbol)", FULL_RATE)
+    page.evaluate("(symbol) => { location.hash = `#/i/${symbol}?interval=1m` }", CHART)
+    until(lambda: shows(page, stored(site, CHART, "1m", 300)), what="the chart")
     record_prices(page)
     with publishing(site):
         page.wait_for_function("(symbols) => symbols.every((symbol) => seqs[symbol]?.length > 1)", arg=list(PRICES))
@@ -77,9 +83,11 @@ def test_hub_killed(page: Page, site: Site) -> None:
         assert "Prices below are the last ones received." in page.inner_text("#banner")
         before = shown_prices(page)
         assert all(before[symbol][0] for symbol in PRICES), "nothing is hidden"
+        _end_minute(site)
         site.hub.start()
         await_link(page, "live")
     await_banner(page, "")
+    until(lambda: shows(page, stored(site, CHART, "1m", 300)), what=lambda: f"the chart of REST: {bars(page)['candles'][-2:]}")
     wanted = bus_prices(site, list(PRICES))
     until(lambda: {symbol: shown_prices(page)[symbol] for symbol in PRICES} == wanted, what="the newest prices")
     found = recorded(page)
@@ -89,6 +97,13 @@ def test_hub_killed(page: Page, site: Site) -> None:
         assert found[symbol][-1] == wanted[symbol][1]
     assert page.evaluate("() => tickwire.store.gapCount") == 0
     await_text(page, "#foot", "0 price gaps")
+
+
+def _end_minute(site: Site) -> None:
+    """Store the end of the running candle, which the hub does not send."""
+    [running] = stored(site, CHART, "1m", 1)
+    mid = (running["open"], running["high"], "1.26890", "1.26900")
+    put_candles(site.store, [CandleRow(CHART, "1m", running["start_time"], running["end_time"], mid, None, None, "77", 77, True, "ticks")])
 
 
 def test_rest_killed(page: Page, site: Site) -> None:

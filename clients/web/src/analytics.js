@@ -66,9 +66,10 @@ export function nextRun(jobs, id, now) {
   return Number.isNaN(next) ? "" : `next run in ${inText(next - now)}`;
 }
 
-/** Whether there was any run of the job. @param {any} jobs @param {string} id */
+/** Whether there was any run of the job; null if the job is not listed. @param {any} jobs @param {string} id */
 export function hasRun(jobs, id) {
-  return Boolean(jobs?.jobs.find((/** @type {any} */ job) => job.id === id)?.last_run);
+  const job = jobs.jobs.find((/** @type {any} */ each) => each.id === id);
+  return job ? job.last_run !== null : null;
 }
 
 /** The last successful run of a job, or null. @param {any} jobs @param {string} id */

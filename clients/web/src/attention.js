@@ -27,7 +27,7 @@ export function counts(rows, now, connected) {
  * @returns {Item[]}
  */
 export function items(state, alerts, now, connected) {
-  return [...sources(state.health), ...firing(alerts), ...limited(stale(state.rows, now, connected), "stale prices"), ...missed(state.gaps, now)];
+  return [...sources(state.health), ...firing(alerts, now), ...limited(stale(state.rows, now, connected), "stale prices"), ...missed(state.gaps, now)];
 }
 
 /** @param {any} health @returns {Item[]} */
@@ -40,20 +40,18 @@ function sources(health) {
     })); // prettier-ignore
 }
 
-/** @param {Iterable<any>} alerts @returns {Item[]} */
-function firing(alerts) {
+/** Critical alerts first, then the newest. @param {Iterable<any>} alerts @param {number} now @returns {Item[]} */
+function firing(alerts, now) {
   const open = [...alerts].filter(({ state }) => state === "firing");
   open.sort((a, b) => Number(b.severity === "critical") - Number(a.severity === "critical") || (a.time < b.time ? 1 : -1));
-  return limited(open.map(alertItem), "alerts");
+  return limited(open.map((alert) => alertItem(alert, now)), "alerts");
 }
 
-/** @param {any} alert @returns {Item} */
-function alertItem({ severity, type, subject, symbol }) {
-  const critical = severity === "critical";
-  const about = subject ?? symbol ?? "";
-  return {
-    tone: critical ? "crit" : "warn", mark: critical ? "▲▲" : "▲", text: `${critical ? "Critical alert" : "Alert"}: ${type} ${about}`.trim(), view: "alerts", symbol: null,
-  }; // prettier-ignore
+/** @param {any} alert @param {number} now @returns {Item} */
+function alertItem({ severity, message, time }, now) {
+  const text = `${severity === "critical" ? "Critical" : "Warning"}: ${message.replace(/\.$/, "")} · ${age(now - Date.parse(time))} ago`;
+  if (severity === "critical") return { tone: "crit", mark: "▲▲", text, view: "alerts", symbol: null };
+  return { tone: "warn", mark: "▲", text, view: "alerts", symbol: null };
 }
 
 /** The oldest price first. @param {Map<string, Row>} rows @param {number} now @param {boolean} connected @returns {Item[]} */
@@ -74,7 +72,7 @@ function missed(gaps, now) {
 /** @param {Item[]} found @param {string} noun @returns {Item[]} */
 function limited(found, noun) {
   if (found.length <= SHOWN) return found;
-  const { tone, mark, view } = found[0];
+  const { tone, mark, view } = found[SHOWN - 1];
   const rest = { tone, mark, text: `and ${found.length - SHOWN + 1} more ${noun}`, view: view === "instrument" ? "market" : view, symbol: null };
   return [...found.slice(0, SHOWN - 1), rest];
 }

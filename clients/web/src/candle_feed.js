@@ -33,7 +33,7 @@ export class CandleFeed {
     this.loaded = false;
     this.offs = [
       app.hub.on("candle", (/** @type {any} */ body) => this._update(body)),
-      app.hub.on("live", (/** @type {any} */ about) => about?.again !== false && listener.reload()),
+      app.hub.on("live", () => listener.reload()),
       app.hub.on("gap", (/** @type {any} */ gap) => this._gap(gap)),
       app.hub.on("gap_notice", (/** @type {any} */ { dropped }) => this._key in dropped && listener.reload()),
       app.hub.on("epoch", () => listener.reload()),
@@ -84,9 +84,10 @@ export class CandleFeed {
     if (interval !== this.interval) return;
     this.bars.takeNewest(candles);
     this.bars.complete ||= candles.length < FIRST_PAGE && !this.loaded;
-    for (const candle of this.early) this.bars.put(candle);
+    const isIncomplete = this.early.map((candle) => this._misses(this.bars.put(candle))).includes(true);
     [this.loaded, this.early] = [true, []];
     this.listener.reset();
+    if (isIncomplete) this._again();
   }
 
   /** Load the page before the oldest bar, unless one is being loaded. */
@@ -123,10 +124,26 @@ export class CandleFeed {
       this.early.push(candle);
       return;
     }
-    const { bar, kind } = this.bars.put(candle);
+    const put = this.bars.put(candle);
+    const { bar, kind } = put;
     if (kind === "same") return;
+    if (this._misses(put)) this._again();
     if (kind === "inserted" || this.bars.trim()) this.listener.reset();
     else this.listener.changed(bar);
+  }
+
+  /**
+   * Whether the bar before a new one is still forming: REST was read before its end, and the hub has
+   * sent its end before the subscription.
+   * @param {{bar: Bar, kind: string}} put
+   */
+  _misses({ kind }) {
+    return kind === "appended" && this.bars.list.at(-2)?.candle.complete === false;
+  }
+
+  /** Load after the present task: a load that is just ending does not count. */
+  _again() {
+    setTimeout(() => this.listener.reload());
   }
 
   /** A gap of candles is repaired from REST, and not shown. @param {any} gap */

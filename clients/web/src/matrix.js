@@ -1,6 +1,8 @@
 // @ts-check
 /** The correlation matrix of the shown instruments. */
 
+import { hasRun } from "./analytics.js";
+
 /** @typedef {import("./types.js").App} App */
 
 const MAX_WHOLE = 200; // instruments up to which the whole matrix is requested
@@ -24,6 +26,22 @@ export async function matrixOf(app, method, symbols, signal) {
     const rest = symbols.filter((symbol) => !missing.has(symbol));
     return rest.length < symbols.length ? matrixOf(app, method, rest, signal) : null;
   }
+}
+
+/**
+ * Whether there may be a matrix. The request of a matrix that does not exist would be an error in
+ * the console. If no job is listed, a pair of instruments with volatilities is tried.
+ * @param {App} app @param {any} jobs null: the caller may not read them
+ * @param {string} job @param {AbortSignal} signal
+ */
+export async function mayExist(app, jobs, job, signal) {
+  const run = jobs === null ? true : hasRun(jobs, job);
+  if (run !== null) return run;
+  const { volatility } = await app.rest.get("volatility/latest", { estimator: "alert" }, { signal });
+  const [symbol1, symbol2] = Object.keys(volatility);
+  if (!symbol2) return false;
+  const { history } = await app.rest.get("correlation/history", { symbol1, symbol2, limit: 1 }, { signal });
+  return history.length > 0;
 }
 
 /** Wait until the list of instruments has been requested. @param {App} app @returns {Promise<void>} */

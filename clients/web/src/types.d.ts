@@ -259,5 +259,12 @@ export interface Notice {
 
 declare global {
   // eslint-disable-next-line no-var
-  var tickwire: { store: Store; hub: Hub; version: string; paint: Paint };
+  var tickwire: {
+    store: Store;
+    hub: Hub;
+    version: string;
+    paint: Paint;
+    /** While an instrument is open: its bars, and the data of the drawn series. */
+    chart?: () => { interval: string; candles: any[]; drawn: any[] };
+  };
 }

@@ -9,25 +9,26 @@ import { h, write } from "./h.js";
 /** @typedef {import("../types.js").App} App */
 /** @typedef {import("../alerts.js").Alert} Alert */
 
-const COLUMNS = ["Severity", "Time", "Type", "Subject", "Value", "Threshold", "State", "By", "Comment", "Action"];
-const CLASSES = /** @type {Record<string, string>} */ ({ Value: "num", Threshold: "num", Action: "alerts-action" });
+const COLUMNS = ["Severity", "Time", "Type", "Subject", "Value", "Threshold", "State", "By", "Comment"];
+const CLASSES = /** @type {Record<string, string>} */ ({ Value: "num", Threshold: "num" });
 
 export class AlertTable {
   /** @type {Map<string, {alert: Alert, row: ReturnType<typeof alertRow>}>} */
   #shown = new Map();
   #app;
   #acknowledge;
-  #body = h("tbody");
+  #body = h("tbody", { role: "rowgroup" });
   element;
 
   /** @param {App} app @param {(alert: Alert) => void} acknowledge */
   constructor(app, acknowledge) {
     this.#app = app;
     this.#acknowledge = acknowledge;
-    const head = COLUMNS.map((name) => h("th", { scope: "col", class: CLASSES[name], text: name }));
-    const table = h("table", { class: "table alerts-table" },
+    // On narrow screens the style sheet makes cards of the rows; the roles keep them a table.
+    const head = COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader", class: CLASSES[name], text: name }));
+    const table = h("table", { class: "table alerts-table", role: "table" },
       h("caption", { class: "sr-only", text: "Alerts: firing first, then acknowledged, then resolved" }),
-      h("thead", {}, h("tr", {}, head)), this.#body);
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)), this.#body);
     this.element = h("div", { class: "alerts-scroll", role: "region", tabindex: "0", "aria-label": "Table of alerts" }, table);
   }
 
@@ -93,19 +94,22 @@ export class AlertTable {
 
 /** One row: its cells are made once. */
 function alertRow(/** @type {App} */ app, /** @type {() => void} */ press) {
-  const cell = (className = "") => h("td", { class: className });
-  const [severity, time, type, value, threshold, state, by, comment, action] =
-    [cell("alerts-severity"), cell("num alerts-time"), cell(), cell("num"), cell("num"), cell("alerts-state"), cell(), cell("alerts-comment"), cell("alerts-action")];
-  const subject = h("th", { scope: "row", class: "alerts-subject" });
+  /** @param {string} name @param {string} [more] */
+  const cell = (name, more = "") => h("td", { class: `alerts-${name} ${more}`, role: "cell" });
+  const [severity, time, type, state] = [cell("severity"), cell("time"), cell("type"), cell("state")];
+  const [value, threshold] = [cell("value", "num"), cell("threshold", "num")];
+  const [by, comment] = [cell("by"), cell("comment")];
+  const subject = h("th", { scope: "row", role: "rowheader", class: "alerts-subject" });
   const button = h("button", { class: "button", type: "button", text: "Acknowledge", onclick: () => button.ariaDisabled !== "true" && press() });
-  const element = h("tr", { class: "alerts-row" }, severity, time, type, subject, value, threshold, state, by, comment, action);
+  const element = h("tr", { class: "alerts-row", role: "row" }, severity, time, type, subject, value, threshold, state, by, comment);
   const [who, when] = [h("span", { class: "alerts-who" }), h("span", { class: "alerts-when" })];
-  action.append(button);
-  by.append(who, " ", when);
+  const [word, ended] = [h("span"), h("span", { class: "alerts-when" })];
+  by.append(button, who, " ", when);
+  state.append(word, " ", ended);
   let named = "";
   function show(/** @type {Alert} */ alert) {
     const zone = app.settings.get("zone");
-    const at = (/** @type {string | null} */ text) => (text ? dateTime(app.clock.parse(text), zone).slice(0, 16) : "");
+    const at = (/** @type {string | null} */ text) => (text ? dateTime(app.clock.parse(text), zone).slice(5, 16) : "");
     element.dataset.state = alert.state;
     element.dataset.severity = alert.severity;
     element.dataset.id = alert.alert_id;
@@ -118,9 +122,12 @@ function alertRow(/** @type {App} */ app, /** @type {() => void} */ press) {
     named = alert.subject;
     write(value, valueText(alert));
     write(threshold, thresholdText(alert));
-    write(state, alert.resolved_at ? `resolved ${at(alert.resolved_at)}` : alert.state);
+    write(word, alert.state);
+    write(ended, at(alert.resolved_at));
     write(who, alert.acknowledged_by ?? (alert.acknowledged_at ? "no name" : ""));
     write(when, at(alert.acknowledged_at));
+    when.title = alert.acknowledged_at ? tooltip(app.clock.parse(alert.acknowledged_at), zone) : "";
+    ended.title = alert.resolved_at ? tooltip(app.clock.parse(alert.resolved_at), zone) : "";
     write(comment, alert.comment ?? "");
     showButton(alert);
   }
@@ -140,5 +147,5 @@ function alertRow(/** @type {App} */ app, /** @type {() => void} */ press) {
 function subjectNodes(/** @type {App} */ app, /** @type {Alert} */ { symbol, symbol2, subject }) {
   if (!symbol) return [subject];
   const link = (/** @type {string} */ name) => h("a", { href: app.router.href("instrument", name), text: name });
-  return symbol2 ? [link(symbol), " · ", link(symbol2)] : [link(symbol)];
+  return symbol2 ? [link(symbol), "\u00a0· ", link(symbol2)] : [link(symbol)];
 }

@@ -3,8 +3,8 @@
 
 import { onChange } from "../appearance.js";
 import { drawnPart } from "../candles.js";
-import { parse } from "../decimals.js";
-import { chartOptions, candleOptions, lineOptions, timeTexts, volumeColor } from "./chart_style.js";
+import { candleOptions, chartOptions, lineOptions, point, priceFormat, timeTexts, volumeColor } from "./chart_style.js";
+import { library } from "./chart_library.js";
 import { ChartMarks } from "./chart_marks.js";
 import { h } from "./h.js";
 
@@ -12,35 +12,22 @@ const FIT_BELOW = 100; // bars
 const FIRST_VISIBLE = 140; // bars
 const RIGHT_ROOM = 4;
 const NEAR = 40; // bars between the visible range and the end of the drawn bars
+const APPLIED_MS = 100; // the library has applied a range by then
 const MANY = 200; // changes that a new setData replaces
-const DIGITS = { least: 2, most: 8 };
-const LIBRARY = new URL("../../vendor/lightweight-charts.mjs", import.meta.url).href;
 
 /** @typedef {import("../candles.js").Bar} Bar */
 /** @typedef {import("../candles.js").Bars} Bars */
 
-/** @type {Promise<any>|null} */
-let loading = null;
-
-/** lightweight-charts, loaded with the first chart. @returns {Promise<any>} */
-function library() {
-  loading ??= import(LIBRARY).catch((error) => {
-    loading = null;
-    throw error;
-  });
-  return loading;
-}
-
 export class CandleChart {
   /**
    * @param {import("../types.js").App} app
-   * @param {{bars: () => Bars, older: () => void, hover: (bar: Bar|null) => void}} about
+   * @param {{label: string, bars: () => Bars, older: () => void, hover: (bar: Bar|null) => void}} about
    *   `older`: the oldest bars come into sight; `hover`: the bar under the crosshair
    */
   constructor(app, about) {
     this.app = app;
     this.about = about;
-    this.element = h("div", { class: "chart-canvas" });
+    this.element = h("div", { class: "chart-canvas", role: "img", "aria-label": about.label });
     /** @type {any} */
     this.chart = null;
     /** @type {Bar[]} */
@@ -53,6 +40,9 @@ export class CandleChart {
     this.sessions = [];
     /** @type {{value: string, text: string}[]} */
     this.thresholds = [];
+    /** @type {{from: number, to: number}|null} a range that is not applied yet */
+    this.wanted = null;
+    this.timer = 0;
     this.inks = ["", ""]; // of falling and rising volume
     this.closed = false;
     this.offs = [
@@ -92,16 +82,16 @@ export class CandleChart {
 
   /** @param {number} bars to the right; negative: into the past */
   pan(bars) {
-    const range = this.chart?.timeScale().getVisibleLogicalRange();
-    if (range) this.chart.timeScale().setVisibleLogicalRange({ from: range.from + bars, to: range.to + bars });
+    const range = this._range();
+    if (range) this._setRange({ from: range.from + bars, to: range.to + bars });
   }
 
   /** Show fewer bars (factor below 1) or more; the right edge stays. @param {number} factor */
   zoom(factor) {
-    const range = this.chart?.timeScale().getVisibleLogicalRange();
+    const range = this._range();
     if (!range) return;
     const width = Math.min(Math.max((range.to - range.from) * factor, 10), Math.max(this.drawn.length * 1.2, 10));
-    this.chart.timeScale().setVisibleLogicalRange({ from: range.to - width, to: range.to });
+    this._setRange({ from: range.to - width, to: range.to });
   }
 
   /** Show the newest bars. */
@@ -109,6 +99,7 @@ export class CandleChart {
     if (!this.chart) return;
     if (!this.followsEnd) {
       this.drawn = [];
+      this.wanted = null;
       this._draw();
     }
     this.chart.timeScale().scrollToRealTime();
@@ -119,6 +110,11 @@ export class CandleChart {
     const range = this.chart?.timeScale().getVisibleLogicalRange();
     if (!range) return this.about.bars().list;
     return this.drawn.slice(Math.max(0, Math.ceil(range.from)), Math.max(0, Math.floor(range.to) + 1));
+  }
+
+  /** What the library draws. @returns {any[]} */
+  data() {
+    return this.chart ? [...this.candles.data()] : [];
   }
 
   close() {
@@ -149,6 +145,19 @@ export class CandleChart {
       this.about.hover(point && logical !== undefined ? (this.drawn[logical] ?? null) : null));
     this.hasReset = true;
     this.app.paint.request();
+  }
+
+  /** The library applies a range with its next frame. @returns {{from: number, to: number}|null} */
+  _range() {
+    return this.wanted ?? this.chart?.timeScale().getVisibleLogicalRange() ?? null;
+  }
+
+  /** @param {{from: number, to: number}} range */
+  _setRange(range) {
+    this.wanted = range;
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => (this.wanted = null), APPLIED_MS);
+    this.chart.timeScale().setVisibleLogicalRange(range);
   }
 
   _options() {
@@ -200,7 +209,7 @@ export class CandleChart {
   _draw() {
     const { list } = this.about.bars();
     const scale = this.chart.timeScale();
-    const range = this.drawn.length ? scale.getVisibleLogicalRange() : null;
+    const range = this.drawn.length ? this._range() : null;
     const offset = this.drawn.length ? this.about.bars().place(this.drawn[0].start) : 0;
     const visible = range && { from: range.from + offset, to: range.to + offset };
     const part = drawnPart(list.length, visible);
@@ -209,10 +218,11 @@ export class CandleChart {
     this.drawn = list.slice(part.from, part.to);
     this.followsEnd = part.to === list.length;
     this.inks = [volumeColor(false), volumeColor(true)];
-    this.candles.applyOptions({ priceFormat: priceFormat(this.drawn) });
+    this.candles.applyOptions({ priceFormat: priceFormat(this.drawn.slice(-FIRST_VISIBLE)) });
     this.candles.setData(this.drawn.map(point));
     this.volume.setData(this.drawn.map((bar) => this._volumePoint(bar)));
-    if (visible) scale.setVisibleLogicalRange({ from: visible.from - part.from, to: visible.to - part.from });
+    this.wanted = null;
+    if (visible) this._setRange({ from: visible.from - part.from, to: visible.to - part.from });
     else this._show();
   }
 
@@ -226,6 +236,7 @@ export class CandleChart {
 
   /** The visible range has changed. @param {{from: number, to: number}} range */
   _moved({ from, to }) {
+    this.wanted = null;
     const { list } = this.about.bars();
     if (this.hasReset || this.drawn.length === 0) return;
     const hasOlder = this.drawn[0].start > list[0]?.start;
@@ -244,16 +255,4 @@ export class CandleChart {
     }
     return low;
   }
-}
-
-/** @param {Bar} bar */
-function point({ at, candle }) {
-  return { time: at, open: Number(candle.open), high: Number(candle.high), low: Number(candle.low), close: Number(candle.close) };
-}
-
-/** As many decimals on the axis as the closes have, without trailing zeros. @param {Bar[]} bars */
-function priceFormat(bars) {
-  const decimals = bars.map(({ candle }) => parse(candle.close.includes(".") ? candle.close.replace(/0+$/, "") : candle.close).scale);
-  const precision = Math.min(DIGITS.most, Math.max(DIGITS.least, ...decimals.slice(-FIRST_VISIBLE)));
-  return { type: "price", precision, minMove: 10 ** -precision };
 }

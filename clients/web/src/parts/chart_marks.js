@@ -10,8 +10,10 @@ const ROW = 14; // px of a session's name
 const STRIP = 3; // px
 const SHADE = 0.07;
 const LEAST_DAY = 28; // px between two separators
+const LEAST_LABEL = 52; // px between two dates
+const LEAST_SESSIONS = 40; // px of a day
 const FONT = "12px system-ui, sans-serif";
-const WITH_SESSIONS = new Set(["1m", "5m", "15m", "1h"]);
+const BARS_PER_DAY = /** @type {Record<string, number>} */ ({ "1m": 1440, "5m": 288, "15m": 96, "1h": 24 }); // longer ones show no sessions
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** "18 Nov" @param {string} day "2025-11-18" */
@@ -60,7 +62,7 @@ export class ChartMarks {
     const from = bars[Math.max(0, Math.floor(range.from))];
     const to = bars[Math.min(bars.length - 1, Math.ceil(range.to))];
     if (!from || !to) return;
-    const { spans: shown, days } = this._kept(from.start, to.end, zone, WITH_SESSIONS.has(interval) ? sessions : []);
+    const { spans: shown, days } = this._kept(from.start, to.end, zone, this._showsSessions() ? sessions : []);
     target.useMediaCoordinateSpace((/** @type {any} */ { context, mediaSize }) => {
       context.font = FONT;
       const place = (/** @type {number} */ ms) => this._x(bars, ms);
@@ -68,6 +70,12 @@ export class ChartMarks {
       const inside = days.filter((day) => day > bars[0].start);
       this._days(context, mediaSize, inside, place, zone);
     });
+  }
+
+  /** Whether a day is wide enough. */
+  _showsSessions() {
+    const bars = BARS_PER_DAY[this.state().interval] ?? 0;
+    return bars * this.chart.timeScale().options().barSpacing >= LEAST_SESSIONS;
   }
 
   /** The marks of the days around [from, to), computed again if one of them changes. */
@@ -104,8 +112,8 @@ export class ChartMarks {
 
   /** The names of the rows at the left edge. @param {any} target */
   _drawNames(target) {
-    const { interval, sessions, bars } = this.state();
-    if (!WITH_SESSIONS.has(interval) || bars.length === 0) return;
+    const { sessions, bars } = this.state();
+    if (bars.length === 0 || !this._showsSessions()) return;
     target.useMediaCoordinateSpace((/** @type {any} */ { context }) => {
       Object.assign(context, { font: FONT, textAlign: "left", textBaseline: "middle" });
       sessions.forEach(({ name }, row) => {
@@ -119,7 +127,7 @@ export class ChartMarks {
 
   /** @param {any} context @param {{width: number, height: number}} size @param {number[]} days @param {(ms: number) => number} place @param {string} zone */
   _days(context, size, days, place, zone) {
-    let last = -LEAST_DAY;
+    let [last, label] = [-LEAST_DAY, -LEAST_LABEL];
     context.textBaseline = "top";
     for (const day of days) {
       const x = Math.round(place(day)) + 0.5;
@@ -132,6 +140,8 @@ export class ChartMarks {
       context.lineTo(x, size.height);
       context.stroke();
       context.setLineDash([]);
+      if (x - label < LEAST_LABEL) continue;
+      label = x;
       context.fillStyle = color("dim");
       context.textAlign = "left";
       context.fillText(shortDate(date(day, zone)), x + 4, size.height - 16);

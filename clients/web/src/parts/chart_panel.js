@@ -26,8 +26,9 @@ export class ChartPanel {
     /** @type {any[]|null} */
     this.sessions = null;
     this.fresh = true;
+    this.isLegendOld = true;
     this.legend = barLegend();
-    this.note = h("p", { class: "chart-note dim", role: "status" });
+    this.note = h("span", { class: "chart-note dim", role: "status" });
     this.error = h("p", { class: "note", role: "alert", hidden: true });
     this.bar = toolbar(this);
     this.feed = new CandleFeed(app, symbol, {
@@ -37,7 +38,7 @@ export class ChartPanel {
       older: (text) => write(this.note, text),
     });
     this.chart = new CandleChart(app, {
-      bars: () => this.feed.bars, older: () => this.feed.older(), hover: (bar) => this._hover(bar),
+      label: `Candles and volume of ${symbol}. The data table has the last bars.`, bars: () => this.feed.bars, older: () => this.feed.older(), hover: (bar) => this._hover(bar),
     });
     this.table = barsTable(app, symbol, () => this.feed.bars);
     this.feed.open(interval);
@@ -45,10 +46,12 @@ export class ChartPanel {
     this.element = this.panel.element;
     this.element.classList.add("chart-panel");
     this.offs = [app.paint.register(() => this._legend()), app.settings.on("thresholds", () => this._thresholds()),
-      app.settings.on("zone", () => (this.table.changed(), app.paint.request()))];
+      app.settings.on("zone", () => this._zone())];
     this._thresholds();
     this._chosen(interval);
     this._loadSessions();
+    this.inspect = () => ({ interval: this.feed.interval, candles: this.feed.bars.list.map(({ candle }) => candle), drawn: this.chart.data() });
+    globalThis.tickwire.chart = this.inspect; // for tests and support
   }
 
   /** @param {string} interval */
@@ -79,6 +82,7 @@ export class ChartPanel {
   }
 
   close() {
+    if (globalThis.tickwire.chart === this.inspect) delete globalThis.tickwire.chart;
     for (const off of this.offs) off();
     this.feed.close();
     this.chart.close();
@@ -113,24 +117,35 @@ export class ChartPanel {
   /** @param {Bar} bar */
   _changed(bar) {
     if (this.hovered?.start === bar.start) this.hovered = bar;
+    this.isLegendOld = true;
     this.chart.changed(bar);
     this.table.changed();
     if (this.element.dataset.state === "empty") this.panel.reload();
   }
 
   _reset() {
+    this.isLegendOld = true;
     this.chart?.reset({ fresh: this.fresh });
     if (this.feed?.bars.list.length) this.fresh = false;
     this.table?.changed();
   }
 
+  _zone() {
+    this.isLegendOld = true;
+    this.table.changed();
+    this.app.paint.request();
+  }
+
   /** @param {Bar|null} bar */
   _hover(bar) {
     this.hovered = bar;
+    this.isLegendOld = true;
     this.app.paint.request(true);
   }
 
   _legend() {
+    if (!this.isLegendOld || (this.app.paint.paused && !this.hovered)) return;
+    this.isLegendOld = false;
     const { bars, interval } = this.feed;
     const shown = this.hovered ?? bars.last;
     const before = shown ? bars.list[bars.place(shown.start) - 1] : undefined;

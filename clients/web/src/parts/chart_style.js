@@ -2,12 +2,14 @@
 /** Colours and texts of the candle chart, read again with each change of theme or zone. */
 
 import { color } from "../appearance.js";
+import { parse } from "../decimals.js";
 import { date, dateTime, minute, resolved, tradingDay } from "../zones.js";
 import { shortDate } from "./chart_marks.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 const DASHED = 2; // LineStyle of lightweight-charts
 const MONTH = 1; // TickMarkType: 0 year, 1 month, 2 day
+const DIGITS = { least: 2, most: 8 };
 const VOLUME_ALPHA = "80";
 
 /** @typedef {import("../candles.js").Bar} Bar */
@@ -86,4 +88,16 @@ export function barTooltip({ start, end }, zone) {
 function monthText(at, type) {
   const day = date(at * 1000, "UTC");
   return type === MONTH ? shortDate(day).split(" ")[1] : day.slice(0, 4);
+}
+
+/** @param {Bar} bar */
+export function point({ at, candle }) {
+  return { time: at, open: Number(candle.open), high: Number(candle.high), low: Number(candle.low), close: Number(candle.close) };
+}
+
+/** As many decimals on the axis as the closes have, without trailing zeros. @param {Bar[]} bars */
+export function priceFormat(bars) {
+  const decimals = bars.map(({ candle }) => parse(candle.close.includes(".") ? candle.close.replace(/0+$/, "") : candle.close).scale);
+  const precision = Math.min(DIGITS.most, Math.max(DIGITS.least, ...decimals));
+  return { type: "price", precision, minMove: 10 ** -precision };
 }

@@ -22,7 +22,7 @@ export function depth(app, { symbol, height = 220 }) {
   let [last, timer, draws] = [-Infinity, 0, 0];
   const place = h("div", { class: "depth-plot", "aria-hidden": "true" });
   const text = h("p", { class: "depth-text dim" });
-  const element = h("figure", { class: "depth", role: "group", "aria-label": `Depth of ${symbol}` },
+  const element = h("figure", { class: "depth", "aria-label": `Depth of ${symbol}` },
     h("figcaption", { class: "depth-head", text: "Depth: cumulative sizes" }), place, text);
   const data = () => (shown ? curves(shown) : [[], [], []]);
   const chart = plot(app, place, { height, make: options, data });

@@ -5,7 +5,7 @@ import { h } from "./h.js";
 import { Pool } from "./pool.js";
 
 const ROW_PX = { coarse: 44, compact: 24, normal: 28 };
-const OVERSCAN = 4; // rows above and below the visible ones
+const OVERSCAN = 3; // rows above and below the visible ones
 const MIN_POOL = 12;
 const COARSE = matchMedia("(pointer: coarse)");
 

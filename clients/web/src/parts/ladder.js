@@ -147,7 +147,7 @@ class Ladder {
     write(this.view.state, text);
     write(this.view.age, this.held !== null ? `${this.held} updates waiting` : ageText(old));
     this.view.age.title = feed.book ? tooltip(app.clock.parse(feed.book.timestamp), zone) : "";
-    this.element.dataset.state = feed.state;
+    this.element.dataset.state = feed.problem && feed.state === "loading" ? "error" : feed.state;
     this.element.dataset.dimmed = String(DIMMED.has(feed.state) || lost);
     const waits = feed.state === "syncing" || (feed.state === "loading" && !feed.problem);
     this.view.waiting.hidden = !waits;

@@ -46,11 +46,13 @@ export class MarketList {
       store.on("instruments", () => this.#apply()),
       store.on("loaded", (/** @type {any} */ error) => this.#answered(error)),
       store.on("market", () => this.#ready()),
+      store.on("cleared", () => this.#cleared()),
       store.on("sources", () => this.#note.hidden || this.#apply()),
       settings.on("lists", () => this.#starsChanged()),
       find.on(() => this.#apply()),
       router.on((route) => this.#routed(route)),
       hub.on("state", () => this.#grid.refresh()),
+      hub.on("live", () => this.#ready()),
       paint.every(SORT_MS, () => this.#sortAgain()),
       keys.bind(this.#keys()),
     ];
@@ -77,18 +79,20 @@ export class MarketList {
   #choose(changed) {
     Object.assign(this.#view, changed);
     const { kind, list, sort } = this.#view;
-    if (this.#app.router.route.view === "market") this.#app.router.query({ kind, list, sort: sortText(sort) });
-    this.#apply();
+    const { router } = this.#app;
+    const wanted = { kind, list, sort: sortText(sort) };
+    const differs = Object.entries(wanted).some(([name, value]) => router.route.query.get(name) !== value);
+    if (router.route.view === "market" && differs) router.query(wanted);
+    else this.#apply();
   }
 
-  /** The address of the market names kind, list and sort. @param {import("../types.js").Route} route */
-  #routed(route) {
-    if (route.view === "market") {
-      const { query } = route;
-      if (query.has("list") || query.has("kind") || query.has("sort")) {
-        const list = listNamed(this.#app.settings, query.get("list"));
-        this.#view = { kind: query.get("kind"), list, sort: parseSort(query.get("sort")) };
-      }
+  /** The address of the market names kind, list and sort; without them the list stays as it is. @param {import("../types.js").Route} route */
+  #routed({ view, query }) {
+    if (view === "market" && ["list", "kind", "sort"].some((name) => query.has(name))) {
+      const list = listNamed(this.#app.settings, query.get("list"));
+      this.#view = { kind: query.get("kind"), list, sort: parseSort(query.get("sort")) };
+    } else if (view === "market") {
+      queueMicrotask(() => this.#choose({})); // after all listeners have received this route
     }
     this.#apply();
     this.#grid.marksChanged();
@@ -150,6 +154,13 @@ export class MarketList {
     this.element.dataset.prices = "loaded";
     this.#grid.refresh();
     if (this.#view.sort) this.#sortAgain();
+  }
+
+  /** The user has signed out. */
+  #cleared() {
+    this.#loaded = false;
+    delete this.element.dataset.prices;
+    this.#spoken.textContent = "";
   }
 
   /** Values have changed. The order stays while the pointer or the focus is in the list. */

@@ -100,7 +100,7 @@ function dayRange() {
   const [low, high] = [h("span", { class: "num", text: NONE }), h("span", { class: "num", text: NONE })];
   const bar = h("span", { class: "quote-range", "aria-hidden": "true" });
   const element = h("div", { class: "quote-figure quote-day" },
-    h("dt", { text: "Day low – high" }), h("dd", {}, low, bar, h("span", { class: "sr-only", text: " to " }), high));
+    h("dt", { text: "Day range" }), h("dd", {}, low, bar, h("span", { class: "sr-only", text: " to " }), high));
   return {
     element,
     show(/** @type {Range|null} */ range, /** @type {string|null} */ mid) {

@@ -12,7 +12,7 @@ import { scopeText } from "./panel.js";
 export async function refusalOf({ store, rest }, symbol) {
   if (store.rows.has(symbol)) return null;
   try {
-    await rest.get("price/latest", { symbol });
+    await rest.get("market", { symbols: symbol }); // without a price it is 200
   } catch (/** @type {any} */ error) {
     if (error.status === 403) return note("forbidden", symbol, scopeText(error));
     if (error.code === "unknown_instrument") return note("empty", "There is no such instrument", `${error.message[0].toUpperCase()}${error.message.slice(1)}`);

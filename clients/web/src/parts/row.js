@@ -25,7 +25,8 @@ export class Row {
   #change = textCell("grid-change num");
   #age = textCell("grid-age num");
   #spark = new Sparkline();
-  #gap = h("span", { class: "grid-gap" });
+  /** The mark of a gap, made at the first one. @type {HTMLElement | null} */
+  #gap = null;
   #star = h("button", { class: "grid-star", type: "button", tabindex: "-1", "aria-pressed": "false" }, "☆");
   #link = h("a", { class: "grid-link", tabindex: "-1" }, "");
   element = h("div", { class: "grid-row", role: "row", tabindex: "-1", hidden: true });
@@ -34,7 +35,7 @@ export class Row {
   #tinted = 0; // hub time of the last tint
   #tint = "";
   #timer = 0;
-  #drawn = 0;
+  #drawn = -Infinity; // by the monotonic clock
 
   constructor() {
     this.#name.element.append(this.#link);
@@ -64,7 +65,8 @@ export class Row {
     element.classList.toggle("grid-fx", data.kind === "fx");
     this.#star.setAttribute("aria-label", `Star ${data.symbol}`);
     this.#shown = { bid: undefined, ask: undefined, mid: undefined, reference: undefined };
-    this.#drawn = this.#tinted = 0;
+    this.#tinted = 0;
+    this.#drawn = -Infinity;
     this.#untint();
   }
 
@@ -102,7 +104,7 @@ export class Row {
   show(data, now, connected) {
     this.#prices(data, now);
     this.#freshness(data, now, connected);
-    this.#drawSpark(data, now);
+    this.#drawSpark(data);
   }
 
   /** @param {Data} data @param {number} now */
@@ -133,10 +135,16 @@ export class Row {
     const { name, text } = state(data, now, connected);
     put(this.#age.element, text);
     set(this.element, "state", name);
-    const missed = data.gap !== null && data.gap.until > now ? `gap ${data.gap.count}` : "";
-    if (missed) put(this.#gap, missed);
-    if (missed && !this.#gap.parentNode) this.#name.element.append(this.#gap);
-    if (!missed && this.#gap.parentNode) this.#gap.remove();
+    this.#showGap(data.gap !== null && data.gap.until > now ? `gap ${data.gap.count}` : "");
+  }
+
+  /** @param {string} text "": no price is missing */
+  #showGap(text) {
+    if (!text && !this.#gap) return;
+    this.#gap ??= h("span", { class: "grid-gap" }, "");
+    put(this.#gap, text);
+    if (text && !this.#gap.parentNode) this.#name.element.append(this.#gap);
+    if (!text) this.#gap.remove();
   }
 
   /** The tooltips, written when the pointer enters the row. @param {Data} data @param {number} now @param {string} zone */
@@ -148,10 +156,11 @@ export class Row {
     this.#spread.element.title = data.kind === "fx" ? "Spread in pips" : "Spread in units of the price";
   }
 
-  /** @param {Data} data @param {number} now */
-  #drawSpark({ spark, mid }, now) {
-    if (now - this.#drawn < SPARK_MS && this.#drawn <= now) return;
-    this.#drawn = now;
+  /** @param {Data} data */
+  #drawSpark({ spark, mid }) {
+    const moment = performance.now();
+    if (moment - this.#drawn < SPARK_MS) return;
+    this.#drawn = moment;
     this.#spark.show(spark, mid === null ? NaN : Number(mid));
   }
 

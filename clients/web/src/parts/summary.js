@@ -46,7 +46,7 @@ function row(line, index, several) {
  */
 function fill(cells, figures, last, places) {
   NAMES.forEach((name, index) => {
-    cells[index].write(figures === null ? NONE : split(number(exact(name, figures, last, places)), PLACES));
+    cells[index].write(figures === null ? NONE : split(number(exact(name, figures, last, places)), digits(figures[name])));
   });
 }
 
@@ -63,8 +63,12 @@ function exact(name, figures, last, places) {
 
 /** About five digits, and at most the decimals of the source. @param {number} value @param {number} places */
 function rounded(value, places) {
-  const whole = Math.floor(Math.log10(Math.max(1, Math.abs(value))));
-  return value.toFixed(Math.max(0, Math.min(places, PLACES - whole)));
+  return value.toFixed(Math.min(places, digits(value)));
+}
+
+/** The number of decimals that leaves about five digits. @param {number} value */
+function digits(value) {
+  return Math.max(0, PLACES - Math.floor(Math.log10(Math.max(1, Math.abs(value)))));
 }
 
 /** @param {number} seconds */

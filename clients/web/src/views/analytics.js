@@ -1,8 +1,8 @@
 // @ts-check
 /** The view of volatility and correlation, as the jobs have computed them. */
-import { FEW_OBSERVATIONS, fewest, hasRun, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
+import { FEW_OBSERVATIONS, fewest, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
 import { current, listNames, symbolsOf } from "../lists.js";
-import { instrumentsKnown, matrixOf } from "../matrix.js";
+import { instrumentsKnown, matrixOf, mayExist } from "../matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
 import { panel } from "../parts/panel.js";
@@ -200,8 +200,8 @@ function correlationPanel(app, query) {
       await instrumentsKnown(app);
       const key = keyOf();
       const jobs = await jobsOf(app, signal);
-      // Without any run of the job there is no matrix, and a 404 would be an error in the console.
-      const matrix = jobs === null || hasRun(jobs, DAILY) ? await matrixOf(app, method.value(query.now), names(), signal) : null;
+      const exists = await mayExist(app, jobs, DAILY, signal);
+      const matrix = exists ? await matrixOf(app, method.value(query.now), names(), signal) : null;
       return { key, matrix, jobs };
     },
     show(/** @type {any} */ answer, /** @type {HTMLElement} */ content) {

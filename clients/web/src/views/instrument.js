@@ -1,5 +1,5 @@
 // @ts-check
-/** One instrument: quote, chart, volatility, alerts, own thresholds, ladder. */
+/** One instrument: quote, chart, volatility, alerts, own thresholds, ladder; or its ladder alone. */
 
 import { INTERVALS, isInterval } from "../candles.js";
 import { ChartPanel } from "../parts/chart_panel.js";
@@ -12,38 +12,73 @@ import { thresholds } from "../parts/thresholds.js";
 const DEFAULT_INTERVAL = "1h";
 
 /** @typedef {import("../types.js").App} App */
+/** @typedef {import("../types.js").Route} Route */
 
-/** @param {import("../types.js").Route} route */
+/** @param {Route} route */
 function intervalOf({ query }) {
   const text = query.get("interval");
   return text !== null && isInterval(text) ? text : DEFAULT_INTERVAL;
 }
 
-/** @param {App} app @param {HTMLElement} root @param {import("../types.js").Route} route @returns {import("../types.js").View} */
+/** @param {App} app @param {HTMLElement} root @param {Route} route @returns {import("../types.js").View} */
 export function open(app, root, route) {
+  let shown = route.view;
+  let page = show(app, root, route);
+  return {
+    update(next) {
+      if (next.view === shown) return page.update(next);
+      page.close();
+      root.replaceChildren();
+      [shown, page] = [next.view, show(app, root, next)];
+    },
+    close: () => page.close(),
+  };
+}
+
+/** @param {App} app @param {HTMLElement} root @param {Route} route */
+function show(app, root, route) {
   const symbol = route.symbol ?? "";
   const head = quote(app, symbol);
+  const place = h("div", { class: "instrument" }, head.element);
+  root.append(place);
+  const body = route.view === "book" ? book(app, place, symbol) : figures(app, place, symbol, route);
+  body.update(route);
+  const ends = [dayRange(app, symbol, head), app.hub.fullRate(symbol), () => head.close(), () => body.close()];
+  return {
+    /** @param {Route} next */
+    update: (next) => body.update(next),
+    close: () => ends.forEach((end) => end()),
+  };
+}
+
+/** The ladder alone. @param {App} app @param {HTMLElement} place @param {string} symbol */
+function book(app, place, symbol) {
+  const ladder = new LadderPanel(app, symbol, { always: true });
+  place.append(ladder.element);
+  return ladder;
+}
+
+/** Chart, panels and ladder. @param {App} app @param {HTMLElement} place @param {string} symbol @param {Route} route */
+function figures(app, place, symbol, route) {
   const chart = new ChartPanel(app, symbol, intervalOf(route));
   const ladder = app.config.features.includes("book") ? new LadderPanel(app, symbol) : null;
   const panels = [volatilityPanel(app, symbol), alertsPanel(app, symbol), thresholds(app, { symbol })];
-  root.append(h("div", { class: "instrument" }, head.element, chart.element,
-    h("div", { class: "instrument-panels" }, h("div", { class: "instrument-grid" }, panels.map(({ element }) => element))), ladder?.element));
+  const grid = h("div", { class: "instrument-grid" }, panels.map(({ element }) => element));
+  place.append(chart.element, h("div", { class: "instrument-panels" }, grid), ...(ladder ? [ladder.element] : []));
   /** @type {import("../types.js").KeyTable} */
   const ladderKey = ladder ? { b: { label: "Open or close the ladder", run: () => ladder.toggle() } } : {};
-  const ends = [
-    dayRange(app, symbol, head),
-    app.hub.fullRate(symbol),
-    app.keys.bind({ ...chart.keys(), ...intervalKeys(app), ...ladderKey }),
-    ...[head, chart, ...panels].map((each) => () => each.close()),
-    () => ladder?.close(),
-  ];
-  ladder?.update(route);
+  const unbind = app.keys.bind({ ...chart.keys(), ...intervalKeys(app), ...ladderKey });
   return {
+    /** @param {Route} next */
     update(next) {
       chart.setInterval(intervalOf(next));
       ladder?.update(next);
     },
-    close: () => ends.forEach((end) => end()),
+    close() {
+      unbind();
+      for (const part of [chart, ...panels]) part.close();
+      ladder?.close();
+    },
   };
 }
 

@@ -9,6 +9,7 @@ import { now as nowPanel } from "../parts/scenarios/now.js";
 import { series } from "../parts/series.js";
 
 const WINDOW_SECONDS = 600;
+const LATE_RELOAD_MS = 5000;
 const CHARTS = [
   { name: "queue", label: "Queue size", unit: "messages", color: "up" },
   { name: "lag", label: "Processing delay", unit: "ms", color: "up" },
@@ -30,6 +31,7 @@ export function open(app, root) {
 function shown(app, root) {
   const heartbeats = new Heartbeats();
   const marks = new Set();
+  let asked = 0;
   const note = h("p", { class: "panels-note", role: "status", hidden: true });
   const charts = chartsPanel(app);
   /** @param {string|null} name @param {string|undefined} run @param {string|undefined} time */
@@ -45,23 +47,30 @@ function shown(app, root) {
   const changed = (/** @type {any} */ body) => {
     list.setCurrent(body.current_scenario);
     mark(body.current_scenario, body.run_id, body.timestamp);
-    current.reload();
+    current.expect(body.run_id);
   };
   const list = scenarioList(app, changed);
   root.append(note, h("div", { class: "panels" }, list.element, current.element, charts.element));
   const ends = [
     app.hub.heartbeat(),
-    app.hub.on("heartbeat", (/** @type {any} */ body) => beat(app, heartbeats, charts, body)),
+    app.hub.on("heartbeat", (/** @type {any} */ body) => {
+      beat(app, heartbeats, charts, body);
+      current.follow();
+    }),
     app.hub.on("scenario", changed),
     app.hub.on("live", () => [list, current].forEach((each) => each.reload())),
     app.hub.on("refused", (/** @type {any} */ { topic, error }) => topic === "heartbeat" && refused(note, error)),
     app.paint.every(1000, () => {
       const time = app.clock.now();
       if (heartbeats.last !== null) charts.push("age", time, (heartbeats.age(time) / 1000).toFixed(1));
+      if (heartbeats.late(time) && time - asked >= LATE_RELOAD_MS) {
+        asked = time;
+        current.reload(); // it names the status without heartbeats
+      }
       current.paint();
     }),
   ];
-  return { close: () => [...ends, current.close, list.close, charts.close].forEach((end) => end()) };
+  return { close: () => [...ends, ...[current, list, charts].map((part) => () => part.close())].forEach((end) => end()) };
 }
 
 /** @param {any} app @param {Heartbeats} heartbeats @param {ReturnType<typeof chartsPanel>} charts @param {any} body */

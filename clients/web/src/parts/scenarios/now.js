@@ -7,6 +7,7 @@ import { figureList } from "../figure_list.js";
 import { panel } from "../panel.js";
 
 const EVERY_MS = 15_000;
+const MOST_TRIES = 5;
 const FIELDS = [
   { name: "current_scenario", title: "Scenario" },
   { name: "started", title: "Running since" },
@@ -29,6 +30,7 @@ const FIELDS = [
 export function now(app, heartbeats, loaded) {
   const figures = figureList(FIELDS);
   let status = /** @type {any} */ (null);
+  let [expected, tries] = [/** @type {string|null} */ (null), 0];
   const made = panel(app, {
     title: "Now",
     load: (/** @type {AbortSignal} */ signal) => app.rest.get("status", {}, { signal }),
@@ -42,10 +44,28 @@ export function now(app, heartbeats, loaded) {
   });
   function paint() {
     if (status === null) return;
-    const beat = heartbeats.last !== null && heartbeats.last.last_heartbeat >= status.last_heartbeat ? heartbeats.last : status;
+    // /status is judged at the time of the request: it is right if heartbeats are missing.
+    const beat = heartbeats.last === null || heartbeats.late(app.clock.now()) ? status : heartbeats.last;
     figures.show({ ...ofRun(app, status), ...ofBeat(beat), ...ofAge(app, heartbeats, status) });
   }
-  return { element: made.element, paint, reload: () => made.reload(), close: () => made.close() };
+  return {
+    element: made.element,
+    paint,
+    /** Another run has begun: the next heartbeats bring its figures. @param {string} run */
+    expect(run) {
+      [expected, tries] = [run, MOST_TRIES];
+      made.reload();
+    },
+    /** A heartbeat has arrived: load again if the run is not the expected one. */
+    follow() {
+      const run = status?.scenario_run?.run_id;
+      if (run !== undefined && (expected === null || run === expected || tries === 0)) return;
+      tries = Math.max(0, tries - 1);
+      made.reload();
+    },
+    reload: () => made.reload(),
+    close: () => made.close(),
+  };
 }
 
 /** @param {any} app @param {any} status */
@@ -75,9 +95,10 @@ function ofBeat(beat) {
 
 /** @param {any} app @param {import("./heartbeats.js").Heartbeats} heartbeats @param {any} status */
 function ofAge(app, heartbeats, status) {
-  const at = heartbeats.last === null ? app.clock.parse(status.last_heartbeat) : heartbeats.at;
+  const none = heartbeats.last === null;
+  const at = none ? app.clock.parse(status.last_heartbeat) : heartbeats.at;
   const time = app.clock.now();
-  const late = heartbeats.last === null ? false : heartbeats.late(time);
+  const late = none ? status.status === "unhealthy" && time - at > 3000 : heartbeats.late(time);
   return {
     last_heartbeat: { text: `${late ? "! " : ""}${age(time - at)}`, title: tooltip(at, app.settings.get("zone")), class: late ? "panels-warn" : "" },
   };

@@ -33,7 +33,7 @@ export function portfolio(app) {
 
 /** What a panel shows if no bot has reported yet. */
 export function noReport() {
-  return ["No strategy has reported. See POST /reports. ", h("a", { href: "docs#/reports", text: "Documentation of reports" })];
+  return ["No strategy has reported. See POST /reports. ", h("a", { href: "docs", text: "Documentation of reports" })];
 }
 
 /** @param {any} section whether no bot has reported yet */
