@@ -42,7 +42,7 @@ class Ladder {
     this.heldAt = 0;
     this.view = parts(symbol, () => this._hold(this.held === null));
     this.element = this.view.element;
-    /** @type {HTMLTableCellElement[][]} by level, in the order of the columns */
+    /** @type {Cell[][]} by level, in the order of the columns */
     this.cells = [];
     /** @type {HTMLTableRowElement[]} */
     this.rows = [];
@@ -73,8 +73,8 @@ class Ladder {
 
   /** One row for each level: a change of prices rewrites texts and moves no element. */
   _rows() {
-    this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => h("td", { class: "num" }, document.createTextNode(""), h("span", { class: "dim" }))));
-    this.rows = this.cells.map((cells) => h("tr", {}, cells));
+    this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => new Cell()));
+    this.rows = this.cells.map((cells) => h("tr", {}, cells.map(({ element }) => element)));
     this.view.body.replaceChildren(...this.rows);
   }
 
@@ -127,14 +127,14 @@ class Ladder {
   }
 
   /**
-   * @param {HTMLElement} row @param {HTMLElement[]} cells
+   * @param {HTMLElement} row @param {Cell[]} cells
    * @param {import("../book.js").Row|undefined} bid @param {import("../book.js").Row|undefined} ask @param {string} largest
    */
   _level(row, cells, bid, ask, largest) {
     const texts = [bid?.total, bid?.size, bid?.price, ask?.price, ask?.size, ask?.total];
-    texts.forEach((text, index) => writeNumber(cells[index], text ?? ""));
-    row.style.setProperty("--bid", String(bid ? share(bid.total, largest) : 0));
-    row.style.setProperty("--ask", String(ask ? share(ask.total, largest) : 0));
+    texts.forEach((text, index) => cells[index].write(text ?? ""));
+    bar(row, "--bid", bid ? share(bid.total, largest) : 0);
+    bar(row, "--ask", ask ? share(ask.total, largest) : 0);
   }
 
   _state() {
@@ -174,13 +174,32 @@ function parts(symbol, onHold) {
   return { element, mark, state, age, measures, hold, body, waiting, scroll };
 }
 
-/** Write all digits; zeros at the end of the decimals are dim. @param {HTMLElement} cell @param {string} text */
-function writeNumber(cell, text) {
-  if (cell.textContent === text) return;
-  const end = text.includes(".") ? text.replace(/\.?0+$/, "").length : text.length;
-  const [head, zeros] = cell.childNodes;
-  head.nodeValue = text.slice(0, end);
-  zeros.textContent = text.slice(end);
+/** Set the part of the row that a bar fills. @param {HTMLElement} row @param {string} name @param {number} part */
+function bar(row, name, part) {
+  const text = String(part);
+  if (row.dataset[name.slice(2)] === text) return;
+  row.dataset[name.slice(2)] = text;
+  row.style.setProperty(name, text);
+}
+
+/** A cell that shows all digits of a number; zeros at the end of the decimals are dim. */
+class Cell {
+  constructor() {
+    this.head = document.createTextNode("");
+    this.zeros = document.createTextNode("");
+    this.element = h("td", { class: "num" }, this.head, h("span", { class: "dim" }, this.zeros));
+    this.text = "";
+  }
+
+  /** @param {string} text */
+  write(text) {
+    if (this.text === text) return;
+    this.text = text;
+    const end = text.includes(".") ? text.replace(/\.?0+$/, "").length : text.length;
+    const [head, zeros] = [text.slice(0, end), text.slice(end)];
+    if (this.head.data !== head) this.head.data = head;
+    if (this.zeros.data !== zeros) this.zeros.data = zeros;
+  }
 }
 
 /** @param {string} old */
