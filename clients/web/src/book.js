@@ -61,7 +61,7 @@ function imbalance(bids, asks) {
  * @param {string} total @param {string} largest
  */
 export function share(total, largest) {
-  return Number(largest) > 0 ? Math.round((1000 * Number(total)) / Number(largest)) / 1000 : 0;
+  return Number(largest) > 0 ? Math.round((200 * Number(total)) / Number(largest)) / 200 : 0;
 }
 
 /**

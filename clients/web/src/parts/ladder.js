@@ -44,8 +44,8 @@ class Ladder {
     this.element = this.view.element;
     /** @type {Cell[][]} by level, in the order of the columns */
     this.cells = [];
-    /** @type {HTMLTableRowElement[]} */
-    this.rows = [];
+    /** @type {Bar[][]} by level: bid, ask */
+    this.bars = [];
     this.feed = new BookFeed(app, symbol, depth, () => this._received());
     this.offs = [
       app.paint.register((_, now) => this._paint(now)),
@@ -74,8 +74,12 @@ class Ladder {
   /** One row for each level: a change of prices rewrites texts and moves no element. */
   _rows() {
     this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => new Cell()));
-    this.rows = this.cells.map((cells) => h("tr", {}, cells.map(({ element }) => element)));
-    this.view.body.replaceChildren(...this.rows);
+    this.bars = this.cells.map(() => [new Bar("bid"), new Bar("ask")]);
+    this.bars.forEach(([bid, ask], index) => {
+      this.cells[index][0].element.prepend(bid.element);
+      this.cells[index][COLUMNS.length - 1].element.prepend(ask.element);
+    });
+    this.view.body.replaceChildren(...this.cells.map((cells) => h("tr", {}, cells.map(({ element }) => element))));
   }
 
   /** The feed has something new. */
@@ -119,7 +123,7 @@ class Ladder {
     this.view.scroll.hidden = shown === null;
     this.view.measures.hidden = shown === null;
     if (shown) {
-      this.rows.forEach((row, index) => this._level(row, this.cells[index], shown.bids[index], shown.asks[index], shown.largest));
+      this.bars.forEach((bars, index) => this._level(bars, this.cells[index], shown.bids[index], shown.asks[index], shown.largest));
       write(this.view.measures, measuresText(shown, this.levels));
       this.view.measures.dataset.crossed = String(shown.crossed);
     }
@@ -127,14 +131,14 @@ class Ladder {
   }
 
   /**
-   * @param {HTMLElement} row @param {Cell[]} cells
+   * @param {Bar[]} bars @param {Cell[]} cells
    * @param {import("../book.js").Row|undefined} bid @param {import("../book.js").Row|undefined} ask @param {string} largest
    */
-  _level(row, cells, bid, ask, largest) {
+  _level(bars, cells, bid, ask, largest) {
     const texts = [bid?.total, bid?.size, bid?.price, ask?.price, ask?.size, ask?.total];
     texts.forEach((text, index) => cells[index].write(text ?? ""));
-    bar(row, "--bid", bid ? share(bid.total, largest) : 0);
-    bar(row, "--ask", ask ? share(ask.total, largest) : 0);
+    bars[0].show(bid ? share(bid.total, largest) : 0);
+    bars[1].show(ask ? share(ask.total, largest) : 0);
   }
 
   _state() {
@@ -174,12 +178,20 @@ function parts(symbol, onHold) {
   return { element, mark, state, age, measures, hold, body, waiting, scroll };
 }
 
-/** Set the part of the row that a bar fills. @param {HTMLElement} row @param {string} name @param {number} part */
-function bar(row, name, part) {
-  const text = String(part);
-  if (row.dataset[name.slice(2)] === text) return;
-  row.dataset[name.slice(2)] = text;
-  row.style.setProperty(name, text);
+/** The bar of one side of a row. It has no children, so that a new width restyles it alone. */
+class Bar {
+  /** @param {string} side */
+  constructor(side) {
+    this.element = h("span", { class: `ladder-bar ladder-bar-${side}` });
+    this.part = -1;
+  }
+
+  /** @param {number} part of half the row */
+  show(part) {
+    if (this.part === part) return;
+    this.part = part;
+    this.element.style.setProperty("--part", String(part));
+  }
 }
 
 /** A cell that shows all digits of a number; zeros at the end of the decimals are dim. */
