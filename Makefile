@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench prose lock venv venv-dev
+.PHONY: help run test check bench screenshots prose lock venv venv-dev
 export PYTHON
 PY := .venv/bin/python
 
@@ -26,6 +26,9 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability or books alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
 	for part in $(or $(PART),fanout ingest analytics hardening access observability books); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
+
+screenshots: venv-dev  ## write docs/images/dashboard-*.png; NAMES="market alerts" for these alone
+	@exec $(PY) -m tests.web.screens $(NAMES)
 
 prose:  ## count words and sentence lengths of comments and documents; FILES="db docs/jobs.md" for these alone
 	@$(or $(PYTHON),python3) scripts/prose.py $(FILES)

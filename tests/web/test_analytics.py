@@ -22,7 +22,7 @@ from tests.web.conftest import StartSite
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from tests.support.pages import Chromium
+    from tests.support.pages import Chromium, Pages
 
 HOUR = datetime(2025, 11, 18, 12, tzinfo=UTC)
 DAY = datetime(2025, 11, 18, tzinfo=UTC)
@@ -207,3 +207,22 @@ def test_list_of_the_address_limits_both_tables(site: Site, page: Page) -> None:
     assert page.locator(".vol-table tbody th").all_inner_texts() == ["EUR_USD"]
     page.locator("select[name=list]").select_option("crypto")
     until(lambda: sorted(shown_symbols(page)) == ["BTCUSDT", "ETHUSDT"], what="the kind")
+
+
+@pytest.mark.usefixtures("computed")
+def test_hidden_tab_loads_new_figures_when_it_is_shown(site: Site, pages: Pages) -> None:
+    page = pages.open(site.view("#/analytics"))
+    page.locator(".heat-cell").first.wait_for()
+    until(lambda: page.evaluate("tickwire.hub.state") == "live", what="the connection")
+    page.evaluate("globalThis.heard = 0; tickwire.hub.on('data_ready', () => { heard += 1; }); null")
+    show = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });"
+    show += " document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(show, True)
+    store_volatility(site, HOUR + timedelta(hours=2), 0.0013)
+    before = [text for text in pages.requests if "/volatility" in text]
+    site.bus.publish_data_ready("volatility", ["EUR_USD"], HOUR + timedelta(hours=2))
+    until(lambda: page.evaluate("heard"), what="the event")
+    assert [text for text in pages.requests if "/volatility" in text] == before
+    page.evaluate(show, False)
+    text = f"{0.0013 * math.sqrt(6257):.2%}".replace("%", " %")
+    page.locator('[data-key="EUR_USD|close_to_close"]', has_text=text).wait_for()

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from db.timestamps import format_time, utc_now
+from db.topics import PRICES as PRICE_CHANNEL
 from tests.conftest import until
 from tests.integration.test_proxy import Proxy, make_certificate, program
 from tests.support.pages import Pages
 from tests.support.processes import Web
-from tests.support.shell import await_mid, opened
+from tests.support.shell import await_banner, await_link, await_mid, await_text, opened
 from tests.support.sites import Site
+from tests.support.slow_link import slow_link
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
-SYMBOL = "AUD_USD"
+SYMBOL, FAST = "AUD_USD", "ETHUSDT"
+PRICES_OF_BURST = 3000
+NOTE = "x" * 3000  # a field of each message: 9 MB in all, since the loopback interface itself keeps up to 4 MB
 # Chromium without a window shows every page: the state is set as the browser would set it.
 SET_HIDDEN = """(hidden) => {
     Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -55,6 +63,99 @@ def _quiet(page: Page, pages: Pages) -> bool:
     before = len(pages.requests)
     page.wait_for_timeout(500)
     return len(pages.requests) == before
+
+
+def test_keys_of_the_page(page: Page, site: Site) -> None:
+    opened(page, site.view())
+    for key, address in (("a", "#/analytics"), ("l", "#/alerts"), ("t", "#/trading"), ("s", "#/system"), ("i", "#/i/AUD_JPY"), ("m", "#/")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_function("(address) => location.hash === address", arg=address)
+    page.keyboard.press("?")
+    await_text(page, "dialog[open] td", "Find an instrument")
+    page.keyboard.press("f")  # keys of the page rest while a dialog is open
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.querySelector('dialog') === null")
+    assert not page.evaluate("() => tickwire.paint.paused")
+    page.keyboard.press("/")
+    page.keyboard.type("gbpusd")
+    assert page.input_value("input[type=search]") == "gbpusd"
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash === '#/i/GBP_USD'")
+    page.keyboard.press("Escape")
+    assert page.input_value("input[type=search]") == ""
+    page.evaluate("() => localStorage.setItem('tickwire.shortcuts', 'false')")
+    page.reload()
+    await_link(page, "live")
+    page.keyboard.press("f")
+    page.keyboard.press("?")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    assert page.evaluate("() => [location.hash, tickwire.paint.paused, document.querySelector('dialog')]") == ["#/i/GBP_USD", False, None]
+
+
+def test_slow_page(pages: Pages, site: Site) -> None:
+    with slow_link(site.hub.port) as link:
+        pages.allow_origin(f"http://127.0.0.1:{link.port}")
+        other = opened(pages.open(), site.view())
+        page = pages.open(bypass_csp=True)  # the policy names the port of the hub
+        _use_port(page, site, link.port)
+        opened(page, site.view()).evaluate("(symbol) => void tickwire.hub.fullRate(symbol)", FAST)
+        page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})
+        site.publish(FAST, "1.10000", "1.10002")
+        await_mid(page, FAST, "1.10001")
+        with link.held():
+            last = _burst(site)
+            await_mid(other, FAST, last)  # the hub has sent all prices
+        await_banner(page, "This browser is too slow for")
+        await_mid(page, FAST, last)
+        await_text(page, "#foot", "price gaps")
+        page.close()
+
+
+def _burst(site: Site) -> str:
+    """Publish large prices as another program does; return the last mid."""
+    mids = [f"{mid / 1e5:.5f}" for mid in range(110_010, 110_010 + PRICES_OF_BURST)]
+    now = format_time(utc_now())
+    pipe = site.operator.pipeline(transaction=False)
+    for mid in mids:
+        price = {"bid": mid, "ask": mid, "mid": mid, "time": now}
+        pipe.publish(PRICE_CHANNEL, json.dumps({"instrument": FAST, "price": price, "timestamp": now, "note": NOTE}))
+    pipe.execute()
+    return mids[-1]
+
+
+def _use_port(page: Page, site: Site, port: int) -> None:
+    """Let the page connect to another port of the hub."""
+
+    def configuration(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace(str(site.hub.port), str(port)))
+
+    page.route("**/config.json", configuration)
+
+
+def test_polling_after_a_failed_handshake_and_no_request_before_retry_after(pages: Pages, site: Site) -> None:
+    pages.allow("WebSocket", "Failed to load resource")
+    page = pages.open()
+    page.route_web_socket("**/socket.io/**", lambda socket: socket.close(code=1011))
+    limited: list[float] = []  # times
+
+    def refuse(route: Route) -> None:
+        limited.append(time.monotonic())
+        body = {"error": {"code": "too_many_requests", "message": "Too many requests.", "details": {}}}
+        route.fulfill(status=429, headers={"Retry-After": "4"}, json=body)
+
+    page.route("**/jobs*", refuse)
+    opened(page, site.view("#/system"))
+    assert any("transport=polling" in text for text in pages.requests)
+    await_text(page, ".panel[data-state=limited]", "Next attempt in")
+    sent = len([text for text in pages.requests if text.startswith(f"GET {site.url}/")])
+    assert page.evaluate("() => document.querySelector('.panel[data-state=limited] .panel-note').textContent").endswith("s.")
+    page.unroute("**/jobs*")
+    page.wait_for_function("() => document.querySelector('.panel[data-state=limited]') === null")
+    assert all(later - earlier >= 3.9 for earlier, later in pairwise(limited))
+    assert len([text for text in pages.requests if text.startswith(f"GET {site.url}/")]) > sent
 
 
 def test_hub_address(page: Page, site: Site) -> None:

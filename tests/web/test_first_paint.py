@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 from playwright.sync_api import expect
 
 from tests.support.sites import PRICES, Site
@@ -29,17 +30,17 @@ _IN_VIEW = """() => {
 
 
 def test_first_view_shows_rows_with_prices_and_complains_of_nothing(page: Page, pages: Pages, site: Site) -> None:
-    instruments = site.get("/market")["instruments"]
+    instruments = site.get("/symbols")["symbols"]
+    latest = {symbol: orjson.loads(body)["price"] for symbol, body in site.bus.latest_prices(PRICES).items()}
     page.goto(site.view())
     expect(page.locator('.grid-row[aria-rowindex="2"] > .grid-price').first).to_have_text(re.compile(r"^[\d.]+$|^–$"))
     assert page.evaluate(_IN_VIEW) >= 20
     expect(page.get_by_role("grid", name="Market")).to_have_attribute("aria-rowcount", str(len(instruments) + 1))
     for symbol in PRICES:
         page.get_by_label("Find an instrument").fill(symbol)
-        entry = instruments[symbol]
         row = page.locator(f'.grid-row[data-symbol="{symbol}"]')
-        expect(row.locator(".grid-price")).to_have_text([entry["bid"], entry["ask"]])
-    entry = instruments["EUR_USD"]
+        expect(row.locator(".grid-price")).to_have_text([latest[symbol]["bid"], latest[symbol]["ask"]])
+    entry = site.get("/market?symbols=EUR_USD")["instruments"]["EUR_USD"]
     page.get_by_label("Find an instrument").fill("eur/usd")
     percent = (float(entry["mid"]) / float(entry["reference"]) - 1) * 100
     expect(page.locator('.grid-row[data-symbol="EUR_USD"] > .grid-change')).to_have_text(f"{percent:+.2f}%".replace("-", "\u2212"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,15 @@ from tests.support.sites import Site
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+    from tests.support.pages import Pages
+
 
 @pytest.fixture
 def market(page: Page, site: Site) -> Page:
     page.goto(site.view())
     expect(page.locator("html")).to_have_attribute("data-link", "live")
+    # GET /market has answered: no price of it arrives after those of the test.
+    expect(row(page, "EUR_USD").locator(".grid-change")).to_have_text(re.compile(r"%$"))
     return page
 
 
@@ -40,7 +45,10 @@ def test_price_of_a_foreign_publisher_without_seq_appears(market: Page, site: Si
     now = utc_now()
     body = {"instrument": "AUD_USD", "price": {"bid": "0.65200", "ask": "0.65210", "mid": "0.65205", "time": format_time(now)}}
     site.operator.publish("price_updates", orjson.dumps({**body, "timestamp": format_time(now)}))
-    expect(row(market, "AUD_USD").locator(".grid-price")).to_have_text(["0.65200", "0.65210"])
+    prices = row(market, "AUD_USD").locator(".grid-price")
+    expect(prices).to_have_text(["0.65200", "0.65210"])
+    site.publish("AUD_USD", "0.65300", "0.65310")  # the next price of the product: REST has it too
+    expect(prices).to_have_text(["0.65300", "0.65310"])
 
 
 def test_change_of_at_least_one_spread_is_tinted_and_a_smaller_one_is_not(market: Page, site: Site) -> None:
@@ -66,14 +74,30 @@ def test_change_of_at_least_one_spread_is_tinted_and_a_smaller_one_is_not(market
 
 def test_old_price_is_stale_by_its_timestamp_and_not_by_its_arrival(market: Page, site: Site) -> None:
     old = utc_now() - timedelta(minutes=5)
-    body = {"instrument": "EUR_GBP", "price": {"bid": "0.86360", "ask": "0.86380", "mid": "0.86370", "time": format_time(old)}}
     with site.store.transaction() as cursor:
         cursor.execute("SELECT calendar FROM instruments WHERE symbol = 'ETHUSDT'")
         assert cursor.fetchone() == ("crypto",)  # always open
-    body["instrument"] = "ETHUSDT"
-    site.operator.publish("price_updates", orjson.dumps({**body, "timestamp": format_time(old)}))
+    price = {"bid": "0.86360", "ask": "0.86380", "mid": "0.86370", "time": format_time(old)}
+    site.operator.publish("price_updates", orjson.dumps({"instrument": "ETHUSDT", "price": price, "timestamp": format_time(old)}))
     expect(row(market, "ETHUSDT")).to_have_attribute("data-state", "stale")
     expect(row(market, "ETHUSDT").locator(".grid-age")).to_have_text("! 5 min")
     item = market.locator(".overview-item", has_text="ETHUSDT is stale")
     expect(item).to_contain_text("last price 5 min ago")
     assert item.get_attribute("href") == "#/i/ETHUSDT"
+    site.publish("ETHUSDT", "2650.10", "2650.20")
+    expect(row(market, "ETHUSDT")).to_have_attribute("data-state", "live")
+    expect(item).to_have_count(0)
+
+
+def test_reduced_motion_keeps_the_colour_of_the_last_direction_and_tints_nothing(pages: Pages, site: Site) -> None:
+    page = pages.open(site.view(), reduced_motion="reduce")
+    expect(page.locator("html")).to_have_attribute("data-link", "live")
+    changed = row(page, "BTCUSDT")
+    expect(changed.locator(".grid-price").first).not_to_have_text("–")
+    for bid, ask, direction in [("70000.00", "70000.10", "up"), ("69000.00", "69000.10", "down")]:
+        site.publish("BTCUSDT", bid, ask)
+        expect(changed).to_have_attribute("data-direction", direction)
+        expected = page.evaluate("(name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()", direction)
+        shown = changed.locator(".grid-price").first.evaluate("(cell) => getComputedStyle(cell).color")
+        assert shown == f"rgb({', '.join(str(int(expected[at : at + 2], 16)) for at in (1, 3, 5))})"
+    assert page.locator(".grid-up, .grid-down").count() == 0

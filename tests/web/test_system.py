@@ -20,6 +20,8 @@ from tests.support.trading_page import exact, figures, panel, rows, state
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+    from tests.support.pages import Pages
+
 LINKS = ("docs", "redoc", "openapi.json", "asyncapi.json", "health", "symbols")
 VENDOR = ROOT / "clients" / "web" / "vendor"
 PANELS = (
@@ -109,6 +111,27 @@ def test_delays_of_prices_are_counted(view: Page, site: Site) -> None:
 
     until(lambda: total() >= 3, what="three counted prices")
     assert view.locator(".system-histogram tbody th").all_text_contents()[-1] == "> 1000 ms"
+
+
+def test_charts_take_the_colours_of_a_new_theme(pages: Pages, view: Page) -> None:
+    pages.allow("willReadFrequently")  # Chromium notes that this test reads the canvas
+    canvas = view.locator(f"{panel('Writer')} canvas")
+    canvas.wait_for()
+
+    def has(colour: str) -> bool:
+        """Return whether a pixel of the chart has the colour."""
+        pixels = """(canvas) => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const found = new Set();
+            for (let i = 0; i < data.length; i += 4) found.add(`${data[i]} ${data[i + 1]} ${data[i + 2]} ${data[i + 3]}`);
+            return [...found];
+        }"""
+        return colour in canvas.evaluate(pixels)
+
+    dark, light = "42 49 59 255", "211 218 227 255"  # `--line`: #2a313b and #d3dae3
+    until(lambda: has(dark) and not has(light), what="the lines of the dark theme")
+    view.locator(".top-right button[aria-label='Use the light theme']").click()
+    until(lambda: has(light) and not has(dark), what="the lines of the light theme")
 
 
 def test_links_and_licences_are_served(view: Page, site: Site) -> None:

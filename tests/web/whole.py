@@ -9,6 +9,8 @@ from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 
+from playwright.sync_api import Page
+
 from db.bus import Bus
 from db.correlations import write_correlations
 from db.timestamps import utc_now
@@ -18,11 +20,11 @@ from tests.support.polling import until
 from tests.support.sites import PRICES, Site, started
 from tests.web.screens import content
 
-# name -> address
+# name of the view in `data-view` -> address
 VIEWS = {
     "market": "#/",
     "instrument": "#/i/EUR_USD",
-    "ladder": "#/book/BTCUSDT",
+    "book": "#/book/BTCUSDT",
     "analytics": "#/analytics",
     "alerts": "#/alerts",
     "trading": "#/trading",
@@ -31,6 +33,22 @@ VIEWS = {
     "unknown": "#/nowhere",
 }
 _ESTIMATORS = ("close_to_close", "parkinson", "garman_klass", "rogers_satchell", "yang_zhang", "ewma", "alert")
+_SHOWN = """(name) => document.documentElement.dataset.view === name
+    && Boolean(document.querySelector("#view > section")?.firstElementChild)
+    && ![...document.querySelectorAll("[data-state=loading]")].some((each) => each.checkVisibility())"""
+
+
+def show(page: Page, name: str) -> None:
+    """Go to a view of an open page, and wait until no panel of it loads."""
+    page.evaluate("(hash) => { location.hash = hash }", VIEWS[name])
+    page.wait_for_function(_SHOWN, arg=name)
+
+
+def visit(page: Page, site: Site, name: str = "market") -> None:
+    """Load the page with a view, and wait until it is live and no panel loads."""
+    page.goto(site.view(VIEWS[name]))
+    page.wait_for_selector("html[data-link=live]")
+    page.wait_for_function(_SHOWN, arg=name)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ export class Alerts {
   #app;
   #timer = 0;
   #loading = false;
+  #late = false; // a reload waits until the tab is shown
   #offs;
 
   /** @param {App} app */
@@ -59,7 +60,7 @@ export class Alerts {
       app.hub.on("alert", () => this.#soon()),
       app.hub.events((/** @type {any} */ event, /** @type {any} */ error) => this.#event(event, error)),
       app.paint.every(RELOAD_MS, () => {
-        if (this.streaming === false) this.reload();
+        if (this.streaming === false || this.#late) this.reload();
       }),
     ];
   }
@@ -92,7 +93,8 @@ export class Alerts {
   }
 
   async reload() {
-    if (this.#loading || this.#app.session.state !== "open") return;
+    this.#late = document.hidden;
+    if (this.#late || this.#loading || this.#app.session.state !== "open") return;
     this.#loading = true;
     try {
       const pages = await Promise.all(["firing", "acknowledged"].map((state) =>

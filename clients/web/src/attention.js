@@ -49,7 +49,7 @@ function firing(alerts, now) {
 
 /** @param {any} alert @param {number} now @returns {Item} */
 function alertItem({ severity, message, time }, now) {
-  const text = `${severity === "critical" ? "Critical" : "Warning"}: ${message}, ${age(now - Date.parse(time))} ago`;
+  const text = `${severity === "critical" ? "Critical" : "Warning"}: ${message.replace(/\.$/, "")} · ${age(now - Date.parse(time))} ago`;
   if (severity === "critical") return { tone: "crit", mark: "▲▲", text, view: "alerts", symbol: null };
   return { tone: "warn", mark: "▲", text, view: "alerts", symbol: null };
 }
@@ -72,7 +72,7 @@ function missed(gaps, now) {
 /** @param {Item[]} found @param {string} noun @returns {Item[]} */
 function limited(found, noun) {
   if (found.length <= SHOWN) return found;
-  const { tone, mark, view } = found[0];
+  const { tone, mark, view } = found[SHOWN - 1];
   const rest = { tone, mark, text: `and ${found.length - SHOWN + 1} more ${noun}`, view: view === "instrument" ? "market" : view, symbol: null };
   return [...found.slice(0, SHOWN - 1), rest];
 }

@@ -12,7 +12,7 @@ export const NONE = "–"; // instead of a value that does not exist
  * @param {string | null} text @param {string} kind
  */
 export function price(text, kind) {
-  if (text === null || text === undefined) return { head: "", big: NONE, small: "" };
+  if (text === null || text === undefined) return { head: NONE, big: "", small: "" };
   const end = kind === "fx" ? pipEnd(text) : 0;
   if (end === 0) return { head: "", big: number(text), small: "" };
   return { head: number(text.slice(0, end - 2)), big: text.slice(end - 2, end), small: text.slice(end) };

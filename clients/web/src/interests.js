@@ -56,12 +56,22 @@ export class Interests {
     if (client !== this.#client) {
       this.#client = client;
       this.#applied.clear();
-      await client.subscribe("all", { maxRate: this.#rate, alerts: "all" });
+      await this.#everything(client);
       for (const topic of this.#wanted.keys()) this.#send(topic, true);
       for (const begin of this.#streams) begin();
     } else {
       await client.getSubscriptions(); // answered after everything is restored
       this.#settle();
+    }
+  }
+
+  /** A key without the scope `read` is refused, and the page shows what it may. @param {any} client */
+  async #everything(client) {
+    try {
+      await client.subscribe("all", { maxRate: this.#rate, alerts: "all" });
+    } catch (error) {
+      if (!client.connected) throw error;
+      this.#hub.emit("refused", { topic: "all", error });
     }
   }
 

@@ -2,7 +2,7 @@
 /** What the banner shows: the connection, a pause, a new version, an epoch, a slow browser. */
 import { dialog } from "./parts/dialog.js";
 import { credentialForm } from "./parts/signin.js";
-import { clockText } from "./times.js";
+import { time as clockText } from "./zones.js";
 
 const MINUTE_MS = 60_000;
 const EPOCH_SHOWN_MS = 5 * MINUTE_MS;

@@ -26,6 +26,8 @@ export class RestError extends Error {
 
 /** @param {import("./types.js").Session} session @returns {import("./types.js").Rest} */
 export function createRest(session) {
+  let limitedUntil = 0; // on the monotonic clock: no request before the end of a Retry-After
+
   /**
    * @param {string} method
    * @param {string} path
@@ -34,6 +36,8 @@ export function createRest(session) {
   async function request(method, path, { params, body, signal, also = [] } = {}) {
     const credential = session.credential();
     if (session.state !== "open" && path !== CONFIG) throw new RestError(401, "unauthorized", "You are signed out.");
+    const left = Math.ceil((limitedUntil - performance.now()) / 1000);
+    if (left > 0) throw new RestError(429, "too_many_requests", "REST limits the requests of this browser.", {}, left);
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
     /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
@@ -53,7 +57,11 @@ export function createRest(session) {
       throw new RestError(0, "unreachable", timeout.aborted ? "REST does not answer." : "REST cannot be reached.");
     }
     if (answer.status === 401) session.unauthorized(credential);
-    if (!answer.ok && !also.includes(answer.status)) throw await errorOf(answer);
+    if (!answer.ok && !also.includes(answer.status)) {
+      const error = await errorOf(answer);
+      if (error.status === 429 && error.retryAfter) limitedUntil = performance.now() + error.retryAfter * 1000;
+      throw error;
+    }
     return answer;
   }
 

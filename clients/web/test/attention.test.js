@@ -34,8 +34,8 @@ test("sources are first, then alerts by severity, then the oldest prices", () =>
   const given = state(rows, { health: { sources: { binance: { state: "reconnecting", detail: "timeout" } } }, gaps: [{ symbol: "A", count: 12, at: NOW - 30_000 }] });
   assert.deepEqual(texts(given, alerts), [
     "■ Source binance is reconnecting: timeout",
-    "▲▲ Critical: TSLA is volatile, 30 min ago",
-    "▲ Warning: AAPL is volatile, 2 min ago",
+    "▲▲ Critical: TSLA is volatile · 30 min ago",
+    "▲ Warning: AAPL is volatile · 2 min ago",
     "! OLD is stale: last price 2 min ago",
     "! NEW is stale: last price 20 s ago",
     "! A: 12 prices were not recovered",

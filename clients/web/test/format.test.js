@@ -22,7 +22,7 @@ test("the parts of a price are its text", () => {
 
 test("other kinds have one size", () => {
   assert.deepEqual(price("94512.10", "crypto"), { head: "", big: "94512.10", small: "" });
-  assert.deepEqual(price(null, "equity"), { head: "", big: "–", small: "" });
+  assert.deepEqual(price(null, "equity"), { head: "–", big: "", small: "" });
 });
 
 test("a spread is in pips for FX, in units of the price for others", () => {

@@ -19,6 +19,7 @@ from tests.support.depth import SPOT_BTC, SPOT_ETH, Recorded, diffs, snapshot
 from tests.support.rest_books import heartbeat, publish_book, row
 
 SCENARIO = "stable-mode"
+LAST_HEARTBEAT = 599  # of ten minutes
 BOOKS = {"BTCUSDT": SPOT_BTC, "ETHUSDT": SPOT_ETH}
 _MINUTE = timedelta(minutes=1)
 
@@ -44,7 +45,7 @@ def publish_books(bus: Bus, moment: datetime) -> None:
         publish_book(bus, symbol, book, update_id, moment)
         rows[symbol] = row(symbol, moment - timedelta(hours=2), book=book)
     bus.put_books(rows, whole=True)
-    publish_heartbeat(bus, moment, 599)
+    publish_heartbeat(bus, moment, LAST_HEARTBEAT)
 
 
 def publish_heartbeat(bus: Bus, moment: datetime, number: int) -> None:

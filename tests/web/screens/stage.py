@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -22,6 +26,7 @@ from jobs.runtime.context import JobContext
 from jobs.runtime.runs import due_before, run_once
 from jobs.scheduler import TIMED
 from ops import embedded
+from tests.support.access import Keys
 from tests.support.polling import until
 from tests.support.processes import Breakable, Running, Web
 from tests.support.servers import as_role, equal_passwords
@@ -30,7 +35,12 @@ from tests.web.screens import content
 from tests.web.screens.recording import FILE, MINUTE, MOMENT, ROOT
 
 SATURDAY = datetime(2025, 11, 22, 12, tzinfo=UTC)  # of the state "closed"
+SATURDAY_PRICES = {
+    "BTCUSDT": ("62104.10", "62104.57"), "ETHUSDT": ("2701.31", "2701.34"), "SOLUSDT": ("159.02", "159.03"),
+    "BNBUSDT": ("518.94", "518.95"), "ADAUSDT": ("0.3471", "0.3472"), "XRPUSDT": ("0.6082", "0.6083"),
+}  # fmt: skip
 SOURCE = f"replay:{FILE.relative_to(ROOT)}@max"
+STALE = timedelta(seconds=42)  # age of one price
 _PATIENCE = 120.0
 _UNSET = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
 
@@ -51,6 +61,30 @@ class Stage:
     def view(self, address: str = "#/") -> str:
         """Return the URL of a view."""
         return f"{self.rest.url}/{address}"
+
+    @property
+    def keys(self) -> Keys:
+        """Keys of callers, for a stage with AUTH=required."""
+        return Keys(self.store, self.bus)
+
+    def new_key(self, *scopes: str) -> str:
+        """Return a new key that REST accepts."""
+        key = self.keys.add(scopes)
+        until(lambda: self._accepts(key), what="the new key")
+        return key
+
+    def _accepts(self, key: str) -> bool:
+        try:
+            return bool(self.get("/symbols", key))
+        except urllib.error.HTTPError:
+            return False
+
+    def get(self, path: str, key: str = "") -> Any:
+        """Return the JSON of REST."""
+        headers = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+        request = urllib.request.Request(self.rest.url + path, headers=headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return orjson.loads(answer.read())
 
     def bus_at(self, moment: datetime) -> Bus:
         """Return a bus whose clock stands at `moment`; the caller closes it."""
@@ -86,6 +120,7 @@ def started(folder: Path) -> Iterator[Stage]:
             "REDIS_URL": redis.url,
             "HUB_DATA_DIR": str(folder),
             "SOURCES": SOURCE,
+            "OBS_CURRENCY_PARITY": "USDT=USD",
             "FROZEN_AT": format_time(MOMENT),
             "EVENTLET_NO_GREENDNS": "yes",
         }
@@ -101,6 +136,7 @@ def started(folder: Path) -> Iterator[Stage]:
         _fill(stage)
         stack.enter_context(_process("observer", environ, folder, WRITER))
         until(lambda: not bus.unprocessed_reports(), _PATIENCE, "every report of a bot")
+        stack.enter_context(_beating(stage))
         yield stage
 
 
@@ -149,3 +185,24 @@ def _fill(stage: Stage) -> None:
     content.store_pnl(stage.store, stage.moment)
     with closing(stage.bus_at(stage.moment - 10 * MINUTE)) as early:
         content.report_trades(stage.bus, early, stage.moment)
+    with closing(stage.bus_at(stage.moment - STALE)) as late:
+        late.cache_price("GBP_JPY", bid="172.307", ask="172.326", time=stage.moment - STALE)
+
+
+@contextmanager
+def _beating(stage: Stage) -> Iterator[None]:
+    """Repeat the heartbeat of the books every second: without it the hub counts them as stale."""
+    stop = threading.Event()
+
+    def run() -> None:
+        with closing(stage.bus_at(stage.moment)) as bus:
+            while not stop.wait(1):
+                content.publish_heartbeat(bus, stage.moment, content.LAST_HEARTBEAT)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -147,5 +147,5 @@ function alertRow(/** @type {App} */ app, /** @type {() => void} */ press) {
 function subjectNodes(/** @type {App} */ app, /** @type {Alert} */ { symbol, symbol2, subject }) {
   if (!symbol) return [subject];
   const link = (/** @type {string} */ name) => h("a", { href: app.router.href("instrument", name), text: name });
-  return symbol2 ? [link(symbol), " · ", link(symbol2)] : [link(symbol)];
+  return symbol2 ? [link(symbol), "\u00a0· ", link(symbol2)] : [link(symbol)];
 }

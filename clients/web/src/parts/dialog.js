@@ -16,7 +16,8 @@ export function dialog(app, { title, body, actions }) {
     "dialog",
     { class: "dialog", "aria-label": title },
     h("h2", { class: "dialog-title", text: title }),
-    h("form", { class: "dialog-form", onsubmit: submit }, h("div", { class: "dialog-body" }, body), error, foot()),
+    // Without an action of its own, the body may be a form itself.
+    h(actions.length ? "form" : "div", { class: "dialog-form", onsubmit: submit }, h("div", { class: "dialog-body" }, body), error, foot()),
   );
 
   function foot() {

@@ -1,6 +1,6 @@
 // @ts-check
 /** The footer: sources, writer, database, Redis, the hub's clients, and price gaps since load. */
-import { clockText } from "../times.js";
+import { time as clockText } from "../zones.js";
 import { h } from "./h.js";
 
 const STATS_MS = 5_000;

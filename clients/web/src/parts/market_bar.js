@@ -4,7 +4,6 @@
 import { kinds } from "../listing.js";
 import { STARRED, listNames } from "../lists.js";
 import { h, write } from "./h.js";
-import { editList } from "./list_editor.js";
 
 /** @type {Record<string, string>} */
 const KINDS = { fx: "FX", metal: "Metals", commodity: "Commodities", index: "Indices", bond: "Bonds", crypto: "Crypto", equity: "Equities", other: "Other" };
@@ -26,6 +25,7 @@ export function marketBar(app, choose) {
   let current = { kind: null, list: null };
 
   edit.addEventListener("click", async () => {
+    const { editList } = await import("./list_editor.js"); // not part of the first view
     const name = await editList(app, current.list);
     if (name !== undefined) choose({ list: name });
   });

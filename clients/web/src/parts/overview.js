@@ -9,6 +9,7 @@ import { h, write } from "./h.js";
 const REFRESH_MS = 1000;
 const MOVERS_MS = 5000;
 const MOVERS = 5;
+const FOLDED = 2; // items on a narrow screen, as in app.css
 const LEGEND = "In the list, Age is the time since the newest price: “now” is less than 1 s, “!” is older than usual, “■” is a closed market.";
 
 /** state -> mark, word, sentence, address of the list that shows it @type {[keyof import("../attention.js").Counts, string, string, string][]} */
@@ -28,10 +29,12 @@ export class Overview {
   #tiles = TILES.map(([state, mark, word, title]) => tile(state, mark, word, title));
   #firing = tile("firing", "▲", "alerts firing", "Open alerts that nobody has acknowledged.");
   #list = h("ul", { class: "overview-items" });
+  #more = h("button", { class: "button overview-more", type: "button", "aria-expanded": "false", hidden: true, onclick: () => this.#unfold() }, "");
   #attention;
   #moved;
   #lists = { up: moverTable("Up"), down: moverTable("Down") };
   #shown = "";
+  #unfolded = false;
   #offs;
   element;
 
@@ -40,7 +43,7 @@ export class Overview {
     this.#app = app;
     this.#alerts = openAlerts(app);
     const tiles = h("div", { class: "overview-tiles" }, [...this.#tiles, this.#firing].map(({ element }) => element));
-    this.#attention = section("Needs attention", this.#list);
+    this.#attention = section("Needs attention", this.#list, this.#more);
     const empty = h("p", { class: "dim overview-unmoved", text: "No instrument has changed since the close of the day before." });
     this.#moved = { empty, tables: h("div", { class: "overview-movers" }, this.#lists.up.element, this.#lists.down.element) };
     const moved = section("Movers of the day", this.#moved.tables, empty, h("p", { class: "dim overview-legend" }, "Change since the close of the day before. Open an instrument for its chart."));
@@ -93,6 +96,8 @@ export class Overview {
   #showItems(list) {
     const key = JSON.stringify(list);
     this.#attention.dataset.state = list.length ? "ready" : "empty";
+    this.#more.hidden = list.length <= FOLDED;
+    write(this.#more, this.#unfolded ? "Show less" : `Show all ${list.length}`);
     if (key === this.#shown) return;
     this.#shown = key;
     const { router } = this.#app;
@@ -103,6 +108,14 @@ export class Overview {
     }
     const links = list.map((item) => h("li", {}, fill(h("a", {}, h("b", {}, ""), h("span", {}, "")), item, router)));
     this.#list.replaceChildren(...(links.length ? links : [h("li", { class: "overview-fine" }, h("b", { class: "overview-ok" }, "✓"), " Nothing needs attention.")]));
+  }
+
+  /** On narrow screens the list below needs the place. */
+  #unfold() {
+    this.#unfolded = !this.#unfolded;
+    this.#more.setAttribute("aria-expanded", String(this.#unfolded));
+    this.element.classList.toggle("overview-unfolded", this.#unfolded);
+    this.#show();
   }
 
   #showMovers() {
@@ -155,6 +168,7 @@ function moverTable(title) {
     element,
     /** @param {import("../types.js").Row[]} rows @param {import("../types.js").Router} router */
     show(rows, router) {
+      element.hidden = rows.length === 0;
       while (body.rows.length > rows.length) body.deleteRow(-1);
       while (body.rows.length < rows.length) {
         body.append(h("tr", {}, h("th", { scope: "row" }, h("a", { href: "#/" })), h("td", { class: "num" }), h("td", { class: "num grid-change" })));

@@ -22,6 +22,7 @@ class Panel {
   #retryIn = 0; // s until the next attempt
   #wait = FIRST_RETRY_S;
   #loading = false;
+  #wanted = false; // a reload waits
   #failed = "";
   #closed = false;
   #offs;
@@ -41,13 +42,16 @@ class Panel {
     );
     this.content.append(skeleton());
     this.#offs = [app.paint.every(1000, () => this.#second())];
-    if (about.every) this.#offs.push(app.paint.every(about.every, () => this.#failed || this.reload()));
+    if (about.every) this.#offs.push(app.paint.every(about.every, () => this.#failed || this.#loading || this.reload()));
     if (about.load) this.reload();
   }
 
-  /** Load again, unless the answer of an earlier request is awaited. */
+  /** Load again: after the answer that is awaited, and in a hidden tab when it is shown. */
   async reload() {
-    if (this.#loading || this.#closed || !this.#about.load) return;
+    if (this.#closed || !this.#about.load) return;
+    if (this.#retryIn && this.element.dataset.state === "limited") return; // the countdown ends with a reload
+    this.#wanted = this.#loading || document.hidden;
+    if (this.#wanted) return;
     this.#loading = true;
     try {
       const body = await this.#about.load(this.#abort.signal);
@@ -56,6 +60,7 @@ class Panel {
       if (!this.#closed) this.#refused(error);
     } finally {
       this.#loading = false;
+      if (this.#wanted && !this.#retryIn) this.reload();
     }
   }
 
@@ -104,6 +109,7 @@ class Panel {
   }
 
   #second() {
+    if (this.#wanted && !this.#loading && !this.#retryIn) this.reload();
     if (!this.#retryIn) return;
     this.#retryIn -= 1;
     if (this.#retryIn) this.#countdown(/** @type {any} */ (this.element.dataset.state));

@@ -35,7 +35,7 @@ export class Row {
   #tinted = 0; // hub time of the last tint
   #tint = "";
   #timer = 0;
-  #drawn = 0;
+  #drawn = -Infinity; // by the monotonic clock
 
   constructor() {
     this.#name.element.append(this.#link);
@@ -65,7 +65,8 @@ export class Row {
     element.classList.toggle("grid-fx", data.kind === "fx");
     this.#star.setAttribute("aria-label", `Star ${data.symbol}`);
     this.#shown = { bid: undefined, ask: undefined, mid: undefined, reference: undefined };
-    this.#drawn = this.#tinted = 0;
+    this.#tinted = 0;
+    this.#drawn = -Infinity;
     this.#untint();
   }
 
@@ -103,7 +104,7 @@ export class Row {
   show(data, now, connected) {
     this.#prices(data, now);
     this.#freshness(data, now, connected);
-    this.#drawSpark(data, now);
+    this.#drawSpark(data);
   }
 
   /** @param {Data} data @param {number} now */
@@ -155,10 +156,11 @@ export class Row {
     this.#spread.element.title = data.kind === "fx" ? "Spread in pips" : "Spread in units of the price";
   }
 
-  /** @param {Data} data @param {number} now */
-  #drawSpark({ spark, mid }, now) {
-    if (now - this.#drawn < SPARK_MS && this.#drawn <= now) return;
-    this.#drawn = now;
+  /** @param {Data} data */
+  #drawSpark({ spark, mid }) {
+    const moment = performance.now();
+    if (moment - this.#drawn < SPARK_MS) return;
+    this.#drawn = moment;
     this.#spark.show(spark, mid === null ? NaN : Number(mid));
   }
 

@@ -74,7 +74,7 @@ function askFor(app) {
 /** The button "Sign in" or "Sign out" of the top bar. @param {import("../types.js").App} app */
 export function sessionButton(app) {
   const { session, config } = app;
-  const button = h("button", { class: "button", type: "button", onclick: () => (session.signedIn ? session.signOut() : askFor(app)) });
+  const button = h("button", { class: "button top-session", type: "button", onclick: () => (session.signedIn ? session.signOut() : askFor(app)) });
   const show = () => {
     write(button, session.signedIn ? "Sign out" : "Sign in");
     button.hidden = !session.signedIn && config.auth !== "optional";

@@ -6,6 +6,7 @@ import { color, onChange } from "../appearance.js";
 const WIDTH = 92;
 const HEIGHT = 20;
 const MARGIN = 2;
+const FORCED = matchMedia("(forced-colors: active)");
 
 /** Changes with the theme and the palette: all lines are drawn again. */
 let generation = 1;
@@ -17,6 +18,7 @@ onChange(() => {
 });
 
 function palette() {
+  if (FORCED.matches) return { up: "CanvasText", down: "CanvasText", dim: "CanvasText" };
   return (colors ??= { up: color("up"), down: color("down"), dim: color("dim") });
 }
 

@@ -48,7 +48,7 @@ export function mountStage(app, root, setTitle) {
     const section = h("section", { class: `view view-${name}`, tabindex: "0", "aria-label": TITLES[route.view] ?? route.symbol });
     const mine = (open = { name, symbol: route.symbol, section, failed: /** @type {boolean} */ (false), view: /** @type {import("../types.js").View | null} */ (null) });
     root.replaceChildren(back(), section);
-    if (moved && document.activeElement === document.body) section.focus({ preventScroll: true });
+    if (moved && document.activeElement === document.body) enter(section);
     if (name === "unknown") return section.append(unknown());
     try {
       const [module, refusal] = await Promise.all([load(name), route.symbol && refusalOf(app, route.symbol)]);
@@ -84,6 +84,13 @@ export function mountStage(app, root, setTitle) {
   app.router.on(show);
   app.paint.every(RETRY_MS, () => open?.failed && attempt < MAX_ATTEMPTS && retry());
   return { show: () => show(app.router.route), close };
+}
+
+/** Move the focus of a closed view to the new one, without a visible frame. @param {HTMLElement} section */
+function enter(section) {
+  section.classList.add("view-entered");
+  section.addEventListener("blur", () => section.classList.remove("view-entered"), { once: true });
+  section.focus({ preventScroll: true });
 }
 
 /** Visible if the view lies over the list. */

@@ -17,7 +17,7 @@ const MISSING_MS = 5000; // without a snapshot
  */
 export function stream(app, { channels, maxRate, paint, receive }) {
   const opened = app.clock.local();
-  let [body, error, arrived, painted, changed] = /** @type {[any, any, number, number, boolean]} */ ([null, null, opened, 0, true]);
+  let [body, error, arrived, painted, changed] = /** @type {[any, any, number, number, boolean]} */ ([null, null, opened, -Infinity, true]);
   const repaint = () => {
     changed = true;
     app.paint.request();
@@ -34,10 +34,10 @@ export function stream(app, { channels, maxRate, paint, receive }) {
   const ends = [
     release,
     app.paint.register(() => {
-      const now = app.clock.local();
-      if (!changed || app.paint.paused || now - painted < PAINT_MS) return;
-      [changed, painted] = [false, now];
-      paint({ body, missing: reason(error, body, now - arrived), now: app.clock.now() });
+      const moment = performance.now(); // a clock that is set back would stop the panels
+      if (!changed || app.paint.paused || moment - painted < PAINT_MS) return;
+      [changed, painted] = [false, moment];
+      paint({ body, missing: reason(error, body, app.clock.local() - arrived), now: app.clock.now() });
     }),
     app.paint.every(1000, repaint),
   ];

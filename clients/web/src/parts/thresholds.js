@@ -10,6 +10,7 @@ import { h, write } from "./h.js";
 /** @typedef {import("../own_thresholds.js").Row} Row */
 
 const OP_NAMES = /** @type {Record<string, string>} */ ({ ">": "above", "<": "below", crosses: "crosses" });
+const SHOWN_MS = 60_000; // the timer runs at once when the tab is shown
 let made = 0; // number of forms, for the ids of their lists
 
 /** The text of a threshold's value: a price as entered, a volatility in percent a day. */
@@ -193,7 +194,18 @@ function volatilities(/** @type {App} */ app, /** @type {() => void} */ changed)
       // The distance stays as it is; the next figures are loaded again.
     }
   }
-  const off = app.hub.on("data_ready", (/** @type {any} */ body) => body.data_type === "volatility" && load());
+  let late = false; // new figures came while the tab was hidden
+  const offs = [
+    app.hub.on("data_ready", (/** @type {any} */ { data_type }) => {
+      if (data_type !== "volatility") return;
+      late = document.hidden;
+      if (!late) load();
+    }),
+    app.paint.every(SHOWN_MS, () => {
+      if (late) load();
+      late = false;
+    }),
+  ];
   return {
     need(/** @type {string[]} */ symbols) {
       const next = symbols.slice(0, 100).join(",");
@@ -203,6 +215,6 @@ function volatilities(/** @type {App} */ app, /** @type {() => void} */ changed)
     },
     of: (/** @type {{metric: string, instrument: string}} */ { metric, instrument }) =>
       (metric === "price" ? app.store.rows.get(instrument)?.mid : known.get(instrument)) ?? null,
-    close: off,
+    close: () => offs.forEach((off) => off()),
   };
 }

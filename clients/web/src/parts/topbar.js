@@ -2,7 +2,7 @@
 /** The top bar: views, find field, connection, zone, clock, pause, theme. */
 import { theme } from "../appearance.js";
 import { countFiring } from "../firing.js";
-import { clockText } from "../times.js";
+import { time as clockText, ZONES } from "../zones.js";
 import { h, write } from "./h.js";
 import { sessionButton } from "./signin.js";
 
@@ -23,14 +23,7 @@ const LINKS = /** @type {Record<string, string>} */ ({
   refused: "refused",
   "signed-out": "signed out",
 });
-const ZONES = ["UTC", "browser", "Europe/London", "America/New_York", "Asia/Tokyo", "Australia/Sydney"];
-const ZONE_NAMES = /** @type {Record<string, string>} */ ({
-  browser: "Browser",
-  "Europe/London": "London",
-  "America/New_York": "New York",
-  "Asia/Tokyo": "Tokyo",
-  "Australia/Sydney": "Sydney",
-});
+const OTHER = "other"; // opens the settings, which have all zones
 
 /**
  * @param {import("../types.js").App} app
@@ -123,15 +116,20 @@ function link(app) {
 }
 
 /** @param {import("../types.js").App} app */
-function zone({ settings }) {
+function zone({ settings, router }) {
   const select = h("select", { class: "field top-zone", "aria-label": "Time zone" });
   const show = () => {
     const value = settings.get("zone");
-    const names = ZONES.includes(value) ? ZONES : [...ZONES, value];
-    select.replaceChildren(...names.map((name) => h("option", { value: name, text: ZONE_NAMES[name] ?? name })));
+    const known = ZONES.some(({ name }) => name === value);
+    const choices = [...ZONES, ...(known ? [] : [{ name: value, label: value }]), { name: OTHER, label: "Other …" }];
+    select.replaceChildren(...choices.map(({ name, label }) => h("option", { value: name, text: label })));
     select.value = value;
   };
-  select.addEventListener("change", () => settings.set("zone", select.value));
+  select.addEventListener("change", () => {
+    if (select.value !== OTHER) return settings.set("zone", select.value);
+    show();
+    router.go(router.href("system"));
+  });
   settings.on("zone", show);
   show();
   return select;

@@ -70,7 +70,7 @@ function shown(app, root) {
       current.paint();
     }),
   ];
-  return { close: () => [...ends, current.close, list.close, charts.close].forEach((end) => end()) };
+  return { close: () => [...ends, ...[current, list, charts].map((part) => () => part.close())].forEach((end) => end()) };
 }
 
 /** @param {any} app @param {Heartbeats} heartbeats @param {ReturnType<typeof chartsPanel>} charts @param {any} body */

@@ -16,9 +16,9 @@ const RATE_HZ = 1;
 
 /** @param {any} app @param {HTMLElement} root */
 export function open(app, root) {
-  const [machine, hubs] = [processes(app), hub(app)];
+  const [machine, hubs, tasks, holes] = [processes(app), hub(app), jobs(app), gaps(app)];
   const parts = [
-    servers(app), sources(app), writer(app), hubs, machine, latency(app), jobs(app), gaps(app),
+    servers(app), sources(app), writer(app), hubs, machine, latency(app), tasks, holes,
     pageSettings(app), noticeSettings(app), links(app), about(app),
   ];
   const note = h("p", { class: "panels-note", role: "status", hidden: true });
@@ -33,5 +33,6 @@ export function open(app, root) {
       hubs.paint(state.body?.system);
     },
   });
-  return { close: () => [metrics, ...parts].forEach((part) => part.close()) };
+  const off = app.settings.on("zone", () => [tasks, holes].forEach((part) => part.reload()));
+  return { close: () => [{ close: off }, metrics, ...parts].forEach((part) => part.close()) };
 }

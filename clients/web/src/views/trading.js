@@ -40,7 +40,7 @@ export function open(app, root, route) {
       made.sections.forEach((each) => each.paint(state));
     },
   });
-  const ends = [metrics.close, events(app, made.held, made.recent), app.hub.on("live", made.reload), made.close];
+  const ends = [metrics.close, events(app, made.held, made.recent), app.hub.on("live", made.reload), app.settings.on("zone", made.reload), made.close];
   return {
     /** @param {any} next */
     update(next) {

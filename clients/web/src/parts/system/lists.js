@@ -89,7 +89,7 @@ export function gaps(app) {
       h("li", { text: `${dateTime(gap.at, zone)}  ${gap.symbol}  ${gap.count} missed, ${gap.reason}` })));
   }
   const off = app.store.on("gaps", ownGaps);
-  return { element: made.element, close: () => [off, () => made.close()].forEach((end) => end()) };
+  return { element: made.element, reload: () => made.reload(), close: () => [off, () => made.close()].forEach((end) => end()) };
 }
 
 /** @param {any} gap */
