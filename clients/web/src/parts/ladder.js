@@ -6,6 +6,7 @@ import { BookFeed } from "../book_feed.js";
 import { age, number } from "../format.js";
 import { time, tooltip } from "../zones.js";
 import { h, write } from "./h.js";
+import { Bar, Cell } from "./ladder_cells.js";
 import { skeleton } from "./panel.js";
 
 const PAINT_MS = 100; // at most 10 repaints a second
@@ -176,42 +177,6 @@ function parts(symbol, onHold) {
   const element = h("div", { class: "ladder", "data-state": "loading" },
     h("div", { class: "ladder-head" }, h("p", { class: "ladder-state" }, mark, " ", state, " ", age), hold), measures, waiting, scroll);
   return { element, mark, state, age, measures, hold, body, waiting, scroll };
-}
-
-/** The bar of one side of a row. It has no children, so that a new width restyles it alone. */
-class Bar {
-  /** @param {string} side */
-  constructor(side) {
-    this.element = h("span", { class: `ladder-bar ladder-bar-${side}` });
-    this.part = -1;
-  }
-
-  /** @param {number} part of half the row */
-  show(part) {
-    if (this.part === part) return;
-    this.part = part;
-    this.element.style.setProperty("--part", String(part));
-  }
-}
-
-/** A cell that shows all digits of a number; zeros at the end of the decimals are dim. */
-class Cell {
-  constructor() {
-    this.head = document.createTextNode("");
-    this.zeros = document.createTextNode("");
-    this.element = h("td", { class: "num" }, this.head, h("span", { class: "dim" }, this.zeros));
-    this.text = "";
-  }
-
-  /** @param {string} text */
-  write(text) {
-    if (this.text === text) return;
-    this.text = text;
-    const end = text.includes(".") ? text.replace(/\.?0+$/, "").length : text.length;
-    const [head, zeros] = [text.slice(0, end), text.slice(end)];
-    if (this.head.data !== head) this.head.data = head;
-    if (this.zeros.data !== zeros) this.zeros.data = zeros;
-  }
 }
 
 /** @param {string} old */
