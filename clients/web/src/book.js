@@ -1,7 +1,7 @@
 // @ts-check
 /** The figures of an order book, exact: decimal texts, no floats. Pure. */
 
-import { add, compare, divide, multiply, subtract } from "./decimals.js";
+import { add, compare, divide, multiply, parse, subtract, text } from "./decimals.js";
 
 export const DEPTHS = /** @type {const} */ ([10, 20, 50]);
 export const DEFAULT_DEPTH = 20;
@@ -34,11 +34,18 @@ export function figures(book, depth) {
 
 /** @param {Level[]} levels @param {number} depth @returns {Row[]} */
 function rows(levels, depth) {
-  let total = "0";
+  let total = { digits: 0n, scale: 0 };
   return levels.slice(0, depth).map(([price, size]) => {
-    total = add(total, size);
-    return { price, size, total };
+    const { digits, scale } = parse(size);
+    const most = Math.max(total.scale, scale);
+    total = { digits: total.digits * power(most - total.scale) + digits * power(most - scale), scale: most };
+    return { price, size, total: text(total) };
   });
+}
+
+/** @param {number} exponent */
+function power(exponent) {
+  return exponent === 0 ? 1n : 10n ** BigInt(exponent);
 }
 
 /** (ΣB − ΣA) / (ΣB + ΣA), with a sign unless it rounds to 0. @param {string} bids @param {string} asks */
@@ -50,11 +57,11 @@ function imbalance(bids, asks) {
 }
 
 /**
- * The part of the largest sum, 0 to 1, for the width of a bar.
+ * The part of the largest sum, 0 to 1, for the width of a bar: a number, as it is drawn.
  * @param {string} total @param {string} largest
  */
 export function share(total, largest) {
-  return compare(largest, "0") > 0 ? Number(divide(total, largest, 3)) : 0;
+  return Number(largest) > 0 ? Math.round((200 * Number(total)) / Number(largest)) / 200 : 0;
 }
 
 /**

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from playwright.sync_api import Page, Route, WebSocketRoute
 
+from db.timestamps import format_time
 from tests.support.access import UNKNOWN_KEY
 from tests.web.screens import content
 from tests.web.screens.stage import Stage
@@ -77,8 +78,9 @@ def _sockets(allowed: Callable[[int], bool]) -> Action:
 
 
 def _silence(page: Page, stage: Stage) -> None:
-    """Accept connections to the hub and answer none."""
+    """Accept connections to the hub and answer none, WebSocket or long-polling."""
     page.route_web_socket(lambda url: url.startswith("ws"), lambda socket: None)
+    page.route(re.compile(r"/socket\.io/"), lambda route: None)
 
 
 def _lose(page: Page, stage: Stage) -> None:
@@ -141,6 +143,13 @@ def _revoke(page: Page, stage: Stage) -> None:
     page.wait_for_selector("html[data-link=signed-out]")
 
 
+def _expire(page: Page, stage: Stage) -> None:
+    """Let the page handle `credentials_expiring` of the hub: 90 seconds remain."""
+    page.wait_for_selector("html[data-link=live]")
+    body = {"expires_at": format_time(stage.moment + timedelta(seconds=90))}
+    page.evaluate("(body) => { tickwire.hub.emit('expiring', body) }", body)
+
+
 def _refused(page: Page, stage: Stage) -> None:
     page.get_by_text("was refused").wait_for()
 
@@ -179,10 +188,11 @@ SHOTS = [
     Shot("state-gap", after=_emit("gap", {"instrument": "USD_JPY", "channel": "price_updates", "missed": 12, "reason": "log"})),
     Shot("state-reconnecting", before=_sockets(lambda number: number == 0), after=_lose, ends="reconnecting"),
     Shot("state-new-version", before=_sockets(lambda number: True), after=_lose_and_change_version),
-    Shot("state-no-hub", before=_silence, link="connecting", after=_wait_for_no_hub),
+    Shot("state-no-hub", before=_silence, link="connecting", after=_wait_for_no_hub, ends="connecting"),
     Shot("state-refused", on="full", link="refused"),
+    Shot("state-expiring", on="access", link="signed-out", after=_sign_in(_reader, _expire)),
     Shot("state-signed-out", on="access", link="signed-out"),
     Shot("state-refused-key", on="access", link="signed-out", after=_sign_in(lambda _: UNKNOWN_KEY, _refused)),
     Shot("state-revoked", on="access", link="signed-out", after=_sign_in(_reader, _revoke)),
-    Shot("state-no-scope", VIEWS["alerts"], on="access", link="signed-out", after=_sign_in(_reader)),
+    Shot("state-no-scope", VIEWS["alerts"], on="access", link="signed-out", after=_sign_in(_reader), ends="live"),
 ]

@@ -64,7 +64,7 @@ function figures(app, place, symbol, route) {
   const ladder = app.config.features.includes("book") ? new LadderPanel(app, symbol) : null;
   const panels = [volatilityPanel(app, symbol), alertsPanel(app, symbol), thresholds(app, { symbol })];
   const grid = h("div", { class: "instrument-grid" }, panels.map(({ element }) => element));
-  place.append(chart.element, h("div", { class: "instrument-panels" }, grid), ...(ladder ? [ladder.element] : []));
+  place.append(chart.element, grid, ...(ladder ? [ladder.element] : []));
   /** @type {import("../types.js").KeyTable} */
   const ladderKey = ladder ? { b: { label: "Open or close the ladder", run: () => ladder.toggle() } } : {};
   const unbind = app.keys.bind({ ...chart.keys(), ...intervalKeys(app), ...ladderKey });
