@@ -1,13 +1,13 @@
 // @ts-check
 /** The order book of one instrument as a table of levels, with its figures and its state. */
 
-import { figures, share } from "../book.js";
-import { BookFeed } from "../book_feed.js";
+import { figures, share } from "../instrument/book.js";
+import { BookFeed } from "../instrument/book_feed.js";
 import { age, number } from "../format.js";
 import { time, tooltip } from "../zones.js";
 import { h, write } from "./h.js";
-import { Bar, Cell } from "./ladder_cells.js";
-import { skeleton } from "./panel.js";
+import { Bar, Cell } from "./instrument/ladder_cells.js";
+import { skeleton } from "./shared/panel.js";
 
 const PAINT_MS = 100; // at most 10 repaints a second
 const AGE_MS = 1000;
@@ -15,7 +15,7 @@ const COLUMNS = ["Cum. bid", "Bid size", "Bid", "Ask", "Ask size", "Cum. ask"];
 const DIMMED = new Set(["resyncing", "gap", "stale"]);
 
 /** @typedef {import("../types.js").App} App */
-/** @typedef {import("../book.js").Figures} Figures */
+/** @typedef {import("../instrument/book.js").Figures} Figures */
 
 /**
  * @param {App} app
@@ -133,7 +133,7 @@ class Ladder {
 
   /**
    * @param {Bar[]} bars @param {Cell[]} cells
-   * @param {import("../book.js").Row|undefined} bid @param {import("../book.js").Row|undefined} ask @param {string} largest
+   * @param {import("../instrument/book.js").Row|undefined} bid @param {import("../instrument/book.js").Row|undefined} ask @param {string} largest
    */
   _level(bars, cells, bid, ask, largest) {
     const texts = [bid?.total, bid?.size, bid?.price, ask?.price, ask?.size, ask?.total];

@@ -2,7 +2,7 @@
 /** `#/scenarios`: the list, the switch, the current run and its load. */
 
 import { h, write } from "../parts/h.js";
-import { panel, scopeText } from "../parts/panel.js";
+import { panel, scopeText } from "../parts/shared/panel.js";
 import { Heartbeats } from "../parts/scenarios/heartbeats.js";
 import { scenarioList } from "../parts/scenarios/list.js";
 import { now as nowPanel } from "../parts/scenarios/now.js";

@@ -3,7 +3,7 @@
 
 import { h, write } from "../h.js";
 import { dialog } from "../dialog.js";
-import { panel, scopeText } from "../panel.js";
+import { panel, scopeText } from "../shared/panel.js";
 
 /** status -> text in front of the server's message */
 const REFUSALS = /** @type {Record<number, string>} */ ({

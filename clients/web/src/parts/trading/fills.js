@@ -2,8 +2,8 @@
 /** The newest fills: from REST, then from the events of the stream. */
 
 import { NONE } from "../../format.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { amount, figure } from "./figures.js";
 import { filtered } from "./filter.js";
 import { csvButton } from "./positions.js";

@@ -3,8 +3,8 @@
 
 import { compare, multiply } from "../../decimals.js";
 import { h } from "../h.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { amount, figure, markOf, multiplierOf, priced, unrealised } from "./figures.js";
 import { filtered } from "./filter.js";
 import { withNote } from "./strategies.js";
@@ -92,7 +92,7 @@ function isOpen({ quantity }) {
 
 /**
  * @param {any} app @param {any} position @param {number} loaded ms
- * @returns {import("../live_table.js").RowData}
+ * @returns {import("../shared/live_table.js").RowData}
  */
 function row(app, position, loaded) {
   const price = app.store.rows.get(position.symbol);
