@@ -58,7 +58,7 @@ class Session:
         return requests + [("subscribe", payload) for payload in (*self.all_alerts.opening(), *self.books.opening())]
 
     def _price_requests(self) -> list[Request]:
-        """The requests for the held prices: all instruments first, then those with rates of their own."""
+        """The requests for the held prices: all instruments, then those with rates of their own."""
         requests: list[Request] = []
         if self._all is not None and _ALL_KEY not in self._unconfirmed:
             requests.append(("subscribe", self._payload(ALL, [], self._all[0])))
