@@ -16,7 +16,6 @@ export class RestError extends Error {
   constructor(status, code, message, details = {}, retryAfter = null) {
     super(message);
     this.name = "RestError";
-    Object.assign(this, { status, code, details, retryAfter });
     this.status = status;
     this.code = code;
     this.details = details;
@@ -98,8 +97,12 @@ async function errorOf(answer) {
   const { error } = parsed(await answer.text().catch(() => "")) ?? {};
   const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
   const retryAfter = Number.isFinite(seconds) ? seconds : (error?.details?.retry_after ?? null);
-  const message = error?.message ?? `REST answered ${answer.status}.`;
-  return new RestError(answer.status, error?.code ?? "http", message, error?.details ?? {}, retryAfter);
+  return new RestError(answer.status, error?.code ?? "http", sentence(error?.message ?? `REST answered ${answer.status}`), error?.details ?? {}, retryAfter);
+}
+
+/** The text with a capital letter at its begin and a full stop at its end. @param {string} text */
+function sentence(text) {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 /** @param {string} text */

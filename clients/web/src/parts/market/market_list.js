@@ -7,6 +7,7 @@ import { STARRED, current, listNamed, symbolsOf, toggleStar } from "../../market
 import { Grid } from "../grid.js";
 import { gridHead } from "./grid_head.js";
 import { h, write } from "../h.js";
+import { scopeText } from "../shared/panel.js";
 import { marketBar } from "./market_bar.js";
 
 const SORT_MS = 5000;
@@ -23,6 +24,8 @@ export class MarketList {
   #grid;
   #pointer = false; // in the rows
   #loaded = false; // /symbols has answered
+  /** Why there is no list. @type {any} */
+  #error = null;
   #skeleton = h("div", { class: "grid-skeleton", "aria-hidden": "true" }, Array.from({ length: SKELETON_ROWS }, () => h("span", {})));
   #note = h("p", { class: "grid-note note", role: "status", hidden: true }, "");
   #spoken = h("div", { class: "sr-only", role: "status" }, "");
@@ -124,12 +127,23 @@ export class MarketList {
 
   /** @param {number} shown @param {number} total */
   #show(shown, total) {
-    const loading = total === 0 && !this.#loaded;
-    this.#skeleton.hidden = !loading;
-    const text = loading || shown ? "" : this.#emptyText(total);
+    const state = total === 0 && !this.#loaded ? this.#absence() : shown ? "ready" : "empty";
+    this.#skeleton.hidden = state !== "loading";
+    const text = state === "empty" ? this.#emptyText(total) : state === "loading" || state === "ready" ? "" : this.#errorText();
     write(this.#note, text);
     this.#note.hidden = !text;
-    this.element.dataset.state = loading ? "loading" : shown ? "ready" : "empty";
+    this.element.dataset.state = state;
+  }
+
+  /** The state before the first list. @returns {"loading" | "error" | "forbidden" | "limited"} */
+  #absence() {
+    const status = this.#error?.status ?? 401; // signed out: the panel of the sign-in covers the list
+    if (status === 401) return "loading";
+    return status === 403 ? "forbidden" : status === 429 ? "limited" : "error";
+  }
+
+  #errorText() {
+    return this.#error.status === 403 ? scopeText(this.#error) : `The instruments are not loaded. ${this.#error.message} The page tries again.`;
   }
 
   /** @param {number} total */
@@ -145,7 +159,8 @@ export class MarketList {
 
   /** @param {any} error */
   #answered(error) {
-    this.#loaded = !error || this.#loaded;
+    this.#error = error;
+    this.#loaded ||= !error;
     this.#apply();
   }
 
@@ -158,7 +173,7 @@ export class MarketList {
 
   /** The user has signed out. */
   #cleared() {
-    this.#loaded = false;
+    [this.#loaded, this.#error] = [false, null];
     delete this.element.dataset.prices;
     this.#spoken.textContent = "";
   }
