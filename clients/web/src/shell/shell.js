@@ -46,7 +46,7 @@ function showKeys(app) {
  */
 export function watchVersion(app, banner) {
   const check = async () => {
-    if (app.session.state !== "open") return;
+    if (app.session.state !== "open" || document.hidden) return;
     const config = await loadConfig(app.rest).catch(() => null);
     if (!config) return;
     const action = { label: "Reload", run: () => location.reload() };
