@@ -23,7 +23,7 @@ function percent(/** @type {number} */ fraction) {
 }
 
 /** The value that the hub receives for an entered text. Volatilities are entered in percent. */
-export function enteredValue(/** @type {string} */ metric, /** @type {string} */ entered) {
+function enteredValue(/** @type {string} */ metric, /** @type {string} */ entered) {
   const text = entered.trim().replace(/\s*%$/, "");
   if (metric === "price" || !/^\d+(\.\d+)?$/.test(text)) return text;
   return Number((Number(text) / 100).toPrecision(12)).toFixed(12).replace(/\.?0+$/, "");
@@ -56,6 +56,7 @@ export function thresholds(app, { symbol }) {
       if (!lines.has(row.definition.key)) body.append(known.element), lines.set(row.definition.key, known);
       known.show(row, current.of(row.definition));
     }
+    element.dataset.state = rows.length ? "ready" : "empty";
     empty.hidden = rows.length > 0;
     scroll.hidden = rows.length === 0;
     current.need([...new Set(rows.filter(({ definition }) => definition.metric === "volatility").map(({ definition }) => definition.instrument))]);
