@@ -59,11 +59,8 @@ export function createSession() {
       keep(null);
       become("open");
     },
-    /** Exchange the token of a running session. */
-    renew(text) {
-      keep(text);
-      topics.emit("renewed");
-    },
+    /** Exchange the token of a running session: the client fetches it at its next attempt. */
+    renew: keep,
     signOut() {
       keep(null);
       become("needed");

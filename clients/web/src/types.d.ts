@@ -122,7 +122,7 @@ export interface Session {
   setScopes(names: string[] | null): void;
   /** Whether the scope is held; true if that is unknown. */
   can(scope: string): boolean;
-  /** "change" (state), "scopes", "renewed". */
+  /** "change" (state), "scopes". */
   on(name: string, fn: (...values: any[]) => void): Off;
 }
 

@@ -211,16 +211,12 @@ function priceCell() {
   };
 }
 
-/** Write the only text node of an element; whether it has changed. @param {Element} element @param {string} text */
+/** Write the only text node of an element. @param {Element} element @param {string} text */
 function put(element, text) {
   const node = element.firstChild;
   if (!(node instanceof Text)) {
     element.textContent = text;
-    return true;
-  }
-  if (node.data === text) return false;
-  node.data = text;
-  return true;
+  } else if (node.data !== text) node.data = text;
 }
 
 /** @param {HTMLElement} element @param {string} name @param {string} value "": none */

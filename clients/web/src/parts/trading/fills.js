@@ -107,7 +107,7 @@ function permits(filter, fill) {
 }
 
 /** @param {any[]} first @param {any[]} second @returns {any[]} each fill once, newest first */
-export function merged(first, second) {
+function merged(first, second) {
   const kept = new Map([...second, ...first].map((fill) => [`${fill.bot}:${fill.fill_id}`, fill]));
   return [...kept.values()].sort((left, right) => (left.time < right.time ? 1 : left.time > right.time ? -1 : 0)).slice(0, LIMIT);
 }
