@@ -68,6 +68,8 @@ def _scroll(place: Ground, quick: bool) -> Iterator[Measured]:
             yield Measured(case, len(window.long_tasks), text="long tasks")
             yield Measured(case, page.private_mb(), Bar("private memory, MB", 80))
             yield Measured(case, page.nodes(), Bar("DOM nodes", 1500))
+            yield Measured(case, page.heap_mb(), text="heap after a collection, MB")
+            yield Measured(case, page.private_mb(), text="private memory after a collection, MB")
 
 
 def _many(place: Ground, quick: bool) -> Iterator[Measured]:

@@ -108,7 +108,7 @@ def _trades(place: Ground, bots: list[Bot]) -> Iterator[None]:
 
 def _fill(bot: Bot, number: int) -> Fill:
     return Fill(
-        bot=bot.name, strategy=bot.strategy, id=f"live-{number}", fill_id=f"live-{number}", time=datetime.now(UTC) - timedelta(milliseconds=5),
+        bot=bot.name, strategy=bot.strategy, id=f"live-{number}", time=datetime.now(UTC) - timedelta(milliseconds=5),
         order_id=f"live-{number}", symbol=bot.symbol, side="sell" if number // _STRATEGIES % 2 else "buy", quantity=Decimal(1000),
         price=Decimal("1.20000") + Decimal(number % 9) / 100_000, fee=Decimal("0.02"), fee_currency="USD", liquidity="taker",
     )  # fmt: skip
