@@ -24,8 +24,9 @@ from tests.bench import ingest as ingest_runner
 from tests.bench import observability as observability_runner
 from tests.bench import web as web_runner
 from tests.bench.figures import Results
-from tests.bench.servers import PEERS, ROOT
+from tests.bench.servers import PEERS, ROOT, BenchError
 from tests.bench.shapes import SHAPES
+from tests.bench.web import chromium
 
 Command = Callable[..., Any]
 
@@ -177,6 +178,10 @@ def books(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
 @_options(web_runner.PARTS, rounds=1, quick="8 seconds each, without the time to settle.")
 def web(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the dashboard in Chromium against its goals. Its processes share all CPUs."""
+    try:
+        chromium.executable()
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
     del pin  # a browser has many processes, which run beside the servers on a user's machine too
     _measure(web_runner.TITLE, web_runner.PARTS, parts, rounds, quick, pin=False, file=out / "web.md")
 

@@ -21,7 +21,7 @@ from tests.bench.feed import Feed
 from tests.bench.servers import ROOT, BenchError
 
 _BEAT_SECONDS = 0.02
-_SPREAD, _STEP = 14, 9  # fractional pips: many changes of the mid exceed the spread within a period
+_SPREAD, _STEP = 14, 17  # fractional pips: a quarter of the changes is at least one spread, and tinted
 _META = {"received_at": TIME, "processed_at": TIME, "queue_size": 0}
 BOOK = "BTCUSDT"
 
@@ -33,7 +33,7 @@ class Walks(Feed):
         total = len(instruments) * rate
         per_beat = max(1, round(total * _BEAT_SECONDS))
         super().__init__(bus, instruments, per_beat, per_beat / total)
-        self._random = random.Random(17)  # noqa: S311
+        self._random = random.Random(17)
         self._mids = {name: 100_000 + self._random.randrange(50_000) for name in instruments}
 
     def _next(self, now: str) -> Tick:
@@ -41,13 +41,16 @@ class Walks(Feed):
         name = self._instruments[self._number % len(self._instruments)]
         self._mids[name] = bid = max(10_000, self._mids[name] + self._random.randint(-_STEP, _STEP))
         ask = bid + _SPREAD
-        texts = [f"{value // 100_000}.{value % 100_000:05}" for value in (bid, ask, (bid + ask) // 2)]
-        return Tick(name, *texts, time=now, source="bench")
+        return Tick(name, bid=_text(bid), ask=_text(ask), mid=_text((bid + ask) // 2), time=now, source="bench")
+
+
+def _text(price: int) -> str:
+    return f"{price // 100_000}.{price % 100_000:05}"
 
 
 @contextmanager
 def prices(redis_url: str, instruments: Sequence[str], rate: float) -> Iterator[None]:
-    """Publish `rate` prices a second of each instrument during the block, after one price of each."""
+    """Publish one price of each instrument, then `rate` prices a second during the block."""
     with _process("prices", redis_url, json.dumps({"instruments": list(instruments), "rate": rate})):
         yield
 
@@ -116,4 +119,3 @@ def main(kind: str, redis_url: str) -> None:
             _publish_prices(bus, **options)
         else:
             _publish_book(bus)
-

@@ -51,7 +51,7 @@ def _run(place: Ground, quick: bool) -> Iterator[Measured]:
 
 
 def _kill(running: Site, page: Watched) -> tuple[float, float]:
-    """Kill the hub and start it again at once; return the seconds to the banner and to the new connection."""
+    """Kill the hub and start it again at once; return the seconds to the banner and to live."""
     page.page.wait_for_timeout(_BEFORE_SECONDS * 1000)
     page.page.evaluate("() => bench.reset()")
     killed = time.time()

@@ -19,16 +19,15 @@ _PRIVATE = Bar("growth of the private memory, MB", 10)
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
     seconds = _QUICK_SECONDS if quick else _SECONDS
     case = f"{seconds:g} s of 500 × 5 Hz"
-    with site(place, 500) as running, feeder.prices(place.redis_url, running.symbols, 5):
-        with dashboard(running, quick) as page:
-            page.page.wait_for_timeout((_QUICK_SETTLE_SECONDS if quick else _SETTLE_SECONDS) * 1000)
-            heap, nodes, private = page.heap_mb(), page.nodes(), page.private_mb()
-            page.page.wait_for_timeout(seconds * 1000)
-            yield Measured(case, page.heap_mb() - heap, _HEAP)
-            yield Measured(case, page.private_mb() - private, _PRIVATE)
-            yield Measured(case, page.nodes() - nodes, text="growth of the DOM nodes")
-            yield Measured(case, heap, text="heap after a collection, MB")
-            yield Measured(case, private, text="private memory, MB")
+    with site(place, 500) as running, feeder.prices(place.redis_url, running.symbols, 5), dashboard(running, quick) as page:
+        page.page.wait_for_timeout((_QUICK_SETTLE_SECONDS if quick else _SETTLE_SECONDS) * 1000)
+        heap, nodes, private = page.heap_mb(), page.nodes(), page.private_mb()
+        page.page.wait_for_timeout(seconds * 1000)
+        yield Measured(case, page.heap_mb() - heap, _HEAP)
+        yield Measured(case, page.private_mb() - private, _PRIVATE)
+        yield Measured(case, page.nodes() - nodes, text="growth of the DOM nodes")
+        yield Measured(case, heap, text="heap after a collection, MB")
+        yield Measured(case, private, text="private memory, MB")
 
 
 PART = Part("Memory", _run)

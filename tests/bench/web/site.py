@@ -134,7 +134,8 @@ def _store_candles(cursor: psycopg2.extensions.cursor) -> None:
         cursor.execute(
             "INSERT INTO candles (symbol, interval, start_time, end_time, open, high, low, close, volume, trades, complete, source)"
             " SELECT symbol, %(interval)s, t, t + %(step)s, 1.20000, 1.25000, 1.15000, round(1.2 + random()::numeric / 50, 5), 100, 100,"
-            " t + %(step)s <= now(), 'ticks' FROM instruments, generate_series(date_trunc(%(unit)s, now(), 'UTC') - %(number)s * %(step)s, now(), %(step)s) AS t",
+            " t + %(step)s <= now(), 'ticks' FROM instruments,"
+            " generate_series(date_trunc(%(unit)s, now(), 'UTC') - %(number)s * %(step)s, now(), %(step)s) AS t",
             {"interval": interval, "unit": unit, "number": number, "step": timedelta(**{f"{unit}s": 1})},
         )
 

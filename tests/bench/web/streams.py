@@ -74,9 +74,8 @@ def _scroll(place: Ground, quick: bool) -> Iterator[Measured]:
 
 def _many(place: Ground, quick: bool) -> Iterator[Measured]:
     case = "5,000 × 0.5 Hz, `max_rate` 1"
-    with site(place, 5000) as running, feeder.prices(place.redis_url, running.symbols, 0.5):
-        with dashboard(running, quick) as page:
-            window = page.watch(seconds_of(quick), frames=True)
+    with site(place, 5000) as running, feeder.prices(place.redis_url, running.symbols, 0.5), dashboard(running, quick) as page:
+        window = page.watch(seconds_of(quick), frames=True)
     yield from _frames(case, window, None, Bar("frame p99, ms", 50))
     yield Measured(case, window.percent, text="renderer with a frame loop, % of a core")
     yield Measured(case, window.received, text="prices received per second")
