@@ -12,6 +12,7 @@ from ops.embedded.server import Server
 from ops.private_files import write_private
 
 OPERATOR = "operator"  # a user of Redis with every right
+ROLE_PASSWORD = "the-word-of-tests"  # of all roles of PostgreSQL
 
 
 def add_operator(redis: Server, hub_dir: Path, channels: tuple[str, ...] = ()) -> str:
@@ -43,12 +44,12 @@ def equal_passwords(hub_dir: Path) -> None:
     """Give all roles of a PostgreSQL that is not created yet one password, for `as_role`."""
     hub_dir.mkdir(exist_ok=True)
     for role in ROLES:
-        write_private(hub_dir / f"postgres.{role.removeprefix('tickwire_')}.password", "the-word-of-tests")
+        write_private(hub_dir / f"postgres.{role.removeprefix('tickwire_')}.password", ROLE_PASSWORD)
 
 
 def as_role(database_url: str, role: str) -> str:
     """Return the URL of a role of a PostgreSQL with `equal_passwords`; others are unchanged."""
-    return database_url.replace(f"//{OWNER}:the-word-of-tests@", f"//{role}:the-word-of-tests@", 1)
+    return database_url.replace(f"//{OWNER}:{ROLE_PASSWORD}@", f"//{role}:{ROLE_PASSWORD}@", 1)
 
 
 def superuser_url(hub_dir: Path, database_url: str) -> str:

@@ -323,7 +323,7 @@ decimals = st.from_regex(r"[0-9]{1,26}(\.[0-9]{1,26})?", fullmatch=True) | st.fr
     st.datetimes(datetime(2008, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants naive bounds
     st.sampled_from(["buy", "sell", "none"]),
 )
-@settings(max_examples=1000)
+@settings(max_examples=200)
 def test_trade_is_admitted_if_every_part_is(price: str, quantity: str, trade_id: int, time: datetime, side: str) -> None:
     def is_good(text: str) -> bool:
         whole, _, fraction = text.partition(".")

@@ -298,7 +298,7 @@ _FIELDS = {
 }
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.fixed_dictionaries({}, optional=_FIELDS))
 def test_fast_path_accepts_only_trades_that_trade_of_accepts(changes: dict[str, Any]) -> None:
     given = {"t": 7, "p": "61837.63", "q": "0.02", "T": 1723161255342, "m": True, **changes}
@@ -332,7 +332,7 @@ def test_trade_of_names_the_first_invalid_field(changes: dict[str, Any], field: 
         trade_of("BTCUSDT", **{**valid, **changes})
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(_touched, min_size=1, max_size=3) | st.lists(_trade.map(sent) | _touched | _garbage, max_size=5))
 def test_fast_path_equals_the_slow_path(messages: list[bytes]) -> None:
     garbage: list[ValueError] = []

@@ -138,7 +138,7 @@ def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
 _half = st.sampled_from([b"", b"\x81", b"\x81\x7e\x00", b"\x81\x7e\x01\x00{", b"\x01\x05ab"])  # at the very end
 
 
-@settings(max_examples=800)
+@settings(max_examples=200)
 @given(_stream, st.lists(st.integers(0, 2**32), max_size=8), _half)
 def test_bulk_protocol_equals_the_library(stream: bytes, places: list[int], half: bytes) -> None:
     parts = cut(ACCEPTED + stream + half, places)

@@ -275,7 +275,7 @@ def changed(changes: dict[tuple[str, str], object]) -> dict[str, Any]:
 
 
 @given(st.dictionaries(st.sampled_from([*CANDLE_FIELDS, *HEAD_FIELDS]), ODD, max_size=2))
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_candle_accepted_by_the_fast_path_is_valid(changes: dict[tuple[str, str], object]) -> None:
     data = changed(changes)
     if is_plain_candle(data):
@@ -311,7 +311,7 @@ SECTION_TEXTS = st.dictionaries(
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD_SNAPSHOT, "more"]), ODD | SECTION_TEXTS, max_size=2))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_snapshot_accepted_by_the_fast_path_is_valid(changes: dict[str, object]) -> None:
     assert is_plain_snapshot(GOOD_SNAPSHOT)
     data = {**GOOD_SNAPSHOT, **changes}
@@ -329,7 +329,7 @@ WINDOWS = st.fixed_dictionaries({}, optional=dict.fromkeys(("bids", "asks", "fro
     st.dictionaries(st.sampled_from([*BOOK_UPDATE, "more"]), ODD | BOOK_LEVELS, max_size=2) | ODD,
     st.booleans(),
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_book_accepted_by_the_fast_path_is_valid(snapshot: dict[str, object], update: object, both: bool) -> None:
     body = {**BOOK_UPDATE, **(snapshot if both else {}), **update} if isinstance(update, dict) else update
     data = {"update": body, "snapshot": {**BOOK, **snapshot}, "meta": {}}

@@ -135,7 +135,7 @@ def nearly_grammatical(draw: st.DrawFn) -> str:
 
 
 @given(grammatical())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_text_of_the_grammar_is_read_to_the_microsecond(case: tuple[str, datetime]) -> None:
     text, moment = case
     assert parse_time(text) == moment
@@ -144,7 +144,7 @@ def test_text_of_the_grammar_is_read_to_the_microsecond(case: tuple[str, datetim
 
 
 @given(st.text() | nearly_grammatical())
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_any_other_text_is_a_value_error(text: str) -> None:
     try:
         parse_time(text)

@@ -40,7 +40,8 @@ def sign_in(page: Page, credential: str) -> None:
 def new_key(site: Site, scopes: tuple[str, ...], instruments: tuple[str, ...] = ("*",)) -> str:
     """Return a key that hub and REST accept."""
     key = site.keys.add(scopes, instruments)
-    for url in (f"{site.url}/symbols", f"{site.hub_url}/hub/health"):
+    path = "symbols" if "read" in scopes else "jobs"
+    for url in (f"{site.url}/{path}", f"{site.hub_url}/hub/health"):
         until(partial(_accepts, url, key), what="the new key")
     return key
 
@@ -84,7 +85,7 @@ def test_sign_in_refusals_scopes_and_revocation(pages: Pages, site: Site) -> Non
     page.wait_for_selector(".view-instrument .panel")
 
     assert stored(page) == {"tickwire.credential": key}
-    secret = key.rsplit("_", 1)[1]
+    secret = key.split("_", 2)[2]  # it may contain the sign itself
     for place, text in {
         "the page": page.evaluate(PLACES),
         "requests": "\n".join(pages.requests),
@@ -117,6 +118,15 @@ def test_sign_out_clears_the_page(pages: Pages, site: Site) -> None:
     await_link(page, "live")
     page.wait_for_function("() => tickwire.store.symbols.length === 1")
     assert len(pages.requests) > before
+
+
+def test_a_key_without_read_sees_the_state_of_the_system(pages: Pages, site: Site) -> None:
+    pages.allow(*DOWN)  # 403
+    page = pages.open(site.view("#/system"))
+    sign_in(page, new_key(site, ("observe",)))
+    await_link(page, "live")
+    page.wait_for_selector(".panel[data-state=ready]")
+    assert page.is_hidden("#signin")
 
 
 def test_a_token_expires_and_is_replaced(pages: Pages, site: Site) -> None:

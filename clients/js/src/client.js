@@ -5,6 +5,7 @@ import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
 import { Observing } from "./observing.js";
 import { verified } from "./order_book.js";
+import { joinedAnswer, partsOf } from "./parts.js";
 import { Publishing } from "./publishing.js";
 import { WAITED_CODES } from "./report_sender.js";
 import { Rest } from "./rest.js";
@@ -139,8 +140,8 @@ export class FXDataPipelineClient {
   // requests
 
   subscribe(pairs, { candles, books, heartbeat, alerts, maxRate, since, timeout } = {}) {
-    const payload = defined({ pairs: pairs ?? undefined, candles, books, heartbeat, alerts, max_rate: maxRate, since });
-    return this.#request("subscribe", payload, timeout);
+    const others = { candles, books, heartbeat, alerts };
+    return this.#reported(this.#subscribe(partsOf(pairs ?? undefined, since), others, maxRate, timeout));
   }
 
   unsubscribe(pairs, { candles, books, heartbeat, alerts, timeout } = {}) {
@@ -217,6 +218,16 @@ export class FXDataPipelineClient {
   /** Print the newest prices known, as a table. */
   printPrices(print = console.log) {
     print(priceTable(this.#prices.values()));
+  }
+
+  /** One request after the other; `others` go with the first one. */
+  async #subscribe(parts, others, maxRate, timeout = this.#options.requestTimeout) {
+    const answers = [];
+    for (const [index, part] of parts.entries()) {
+      const payload = defined({ ...part, ...(index ? {} : others), max_rate: maxRate });
+      answers.push((await this.#session.request("subscribe", payload, timeout)).body);
+    }
+    return joinedAnswer(answers);
   }
 
   async #ping(timeout = this.#options.requestTimeout) {

@@ -6,9 +6,16 @@ const listeners = new Set();
 const light = matchMedia("(prefers-color-scheme: light)");
 const forced = matchMedia("(forced-colors: active)");
 
+/** token -> its value until the next change: reading a style lays out the page. @type {Map<string, string>} */
+const colors = new Map();
+
 /** The value of a token of app.css, such as "up" or "line". @param {string} token */
 export function color(token) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${token}`).trim();
+  const known = colors.get(token);
+  if (known !== undefined) return known;
+  const value = getComputedStyle(document.documentElement).getPropertyValue(`--${token}`).trim();
+  colors.set(token, value);
+  return value;
 }
 
 /** Call `listener` after each change of theme, palette or forced colours. @param {() => void} listener */
@@ -30,6 +37,7 @@ export function applyAppearance(settings) {
     dataset.theme = chosen === "system" ? (light.matches ? "light" : "dark") : chosen;
     dataset.palette = settings.get("palette");
     dataset.density = settings.get("density");
+    colors.clear();
     for (const listener of [...listeners]) listener();
   };
   for (const name of ["theme", "palette", "density"]) settings.on(name, apply);

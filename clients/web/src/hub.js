@@ -3,7 +3,7 @@
 import { io } from "socket.io-client";
 import { FXDataPipelineClient } from "tickwire-client";
 import { hubAddress } from "./config.js";
-import { Interests } from "./interests.js";
+import { Interests } from "./shell/interests.js";
 import { Topics } from "./topics.js";
 
 const NOT_FOUND_MS = 10_000; // without an answer after load

@@ -1,28 +1,28 @@
 // @ts-check
 /** The composition root of the page: configuration, store, connection, views, router. */
-import { startAlerts } from "./alerts.js";
-import { createAnnouncer } from "./announce.js";
+import { startAlerts } from "./alerts/alerts.js";
+import { createAnnouncer } from "./shell/announce.js";
 import { applyAppearance } from "./appearance.js";
 import { clock } from "./clock.js";
 import { loadConfig } from "./config.js";
-import { startFeed } from "./feed.js";
-import { createFind } from "./find.js";
+import { startFeed } from "./shell/feed.js";
+import { createFind } from "./shell/find.js";
 import { createHub } from "./hub.js";
 import { createKeys } from "./keys.js";
-import { startNotices } from "./notices.js";
+import { startNotices } from "./shell/notices.js";
 import { createPaint } from "./paint.js";
 import { mountBanner } from "./parts/banner.js";
-import { mountFooter } from "./parts/footer.js";
+import { mountFooter } from "./parts/shell/footer.js";
 import { mountFrame } from "./parts/frame.js";
 import { mountSignIn } from "./parts/signin.js";
-import { mountStage } from "./parts/stage.js";
-import { mountTopBar } from "./parts/topbar.js";
+import { mountStage } from "./parts/shell/stage.js";
+import { mountTopBar } from "./parts/shell/topbar.js";
 import { createRest } from "./rest.js";
 import { createRouter } from "./router.js";
 import { createSession } from "./session.js";
 import { createSettings } from "./settings.js";
-import { bindGlobalKeys, watchVersion } from "./shell.js";
-import { followSession, untilAnswer } from "./start.js";
+import { bindGlobalKeys, watchVersion } from "./shell/shell.js";
+import { followSession, untilAnswer } from "./shell/start.js";
 import { createStore } from "./store.js";
 import { list as mountList } from "./views/market.js";
 

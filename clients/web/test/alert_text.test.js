@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { filterOf, matches, severityMark, thresholdText, valueText } from "../src/alert_text.js";
-import { inOrder, supersedes } from "../src/alerts.js";
-import { ofChange, ofMarket, summary } from "../src/alert_notices.js";
+import { filterOf, matches, severityMark, thresholdText, valueText } from "../src/alerts/alert_text.js";
+import { inOrder, supersedes } from "../src/alerts/alerts.js";
+import { ofChange, ofMarket, summary } from "../src/alerts/alert_notices.js";
 
 const alert = {
   alert_id: "a", type: "volatility", subject: "EUR_USD", severity: "warning", state: "firing", symbol: "EUR_USD", symbol2: null,

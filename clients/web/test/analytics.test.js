@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { correlationText, fewest, hasRun, inText, nextRun, percent, places, severityOf, sorted } from "../src/analytics.js";
-import { problemOf, request, stored } from "../src/own_thresholds.js";
+import { correlationText, fewest, hasRun, inText, nextRun, percent, places, severityOf, sorted } from "../src/analytics/analytics.js";
+import { problemOf, request, stored } from "../src/alerts/own_thresholds.js";
 
 test("the strongest pair is first, and every instrument is there", () => {
   const matrix = [[1, 0.1, null, -0.2], [0.1, 1, 0.3, 0.05], [null, 0.3, 1, -0.9], [-0.2, 0.05, -0.9, 1]];

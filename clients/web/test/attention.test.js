@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { counts, items, movers } from "../src/attention.js";
+import { counts, items, movers } from "../src/market/attention.js";
 
 const NOW = Date.UTC(2025, 10, 18, 12);
 

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { curves, figures, share } from "../src/book.js";
+import { curves, figures, share } from "../src/instrument/book.js";
 
 /** @type {{bids: [string, string][], asks: [string, string][]}} */
 const BOOK = {

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bar, Bars, drawnPart, MAX_BARS, MAX_SET } from "../src/candles.js";
+import { bar, Bars, drawnPart, MAX_BARS, MAX_SET } from "../src/instrument/candles.js";
 
 const BEGIN = Date.parse("2025-11-18T00:00:00Z");
 

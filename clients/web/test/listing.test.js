@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { kinds, listing, nextSort, parseSort, sortText } from "../src/listing.js";
+import { kinds, listing, nextSort, parseSort, sortText } from "../src/market/listing.js";
 
 const ALL = { kind: null, list: null, find: "", sort: null };
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { STARRED, listNamed, listNames, nameProblem, removeList, saveList, symbolsOf, toggleStar } from "../src/lists.js";
+import { STARRED, listNamed, listNames, nameProblem, removeList, saveList, symbolsOf, toggleStar } from "../src/market/lists.js";
 
 /** @param {any} lists @returns {any} */
 function settings(lists = {}) {

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { spans } from "../src/market_sessions.js";
+import { spans } from "../src/instrument/market_sessions.js";
 
 const LONDON = { name: "London", zone: "Europe/London", opens: "08:00", closes: "17:00", weekdays: [1, 2, 3, 4, 5] };
 const SYDNEY = { name: "Sydney", zone: "Australia/Sydney", opens: "07:00", closes: "16:00", weekdays: [1, 2, 3, 4, 5] };

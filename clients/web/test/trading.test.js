@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { split } from "../src/parts/cell_text.js";
+import { split } from "../src/parts/shared/cell_text.js";
 import { Heartbeats } from "../src/parts/scenarios/heartbeats.js";
 import { Rate } from "../src/parts/system/texts.js";
 import { amount, figure, listed, markOf, multiplierOf, priced, stateOf, unrealised } from "../src/parts/trading/figures.js";

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page
 
 from tests.support.pages import Chromium, executable
@@ -72,13 +73,19 @@ def take(shot: Shot, stage: Stage, chromium: Chromium) -> tuple[bytes, str]:
         shot.before(page, stage)
         page.goto(stage.view(shot.address))
         page.wait_for_selector(f"html[data-link={shot.link}]")
-        if "loading" not in shot.name:
-            page.wait_for_function(_READY)
+        _await_panels(page, shot)
         shot.after(page, stage)
         if shot.ends:
             page.wait_for_selector(f"html[data-link={shot.ends}]")
+        _await_panels(page, shot)
         page.wait_for_timeout(_SETTLED_MS)
         return page.screenshot(animations="disabled", caret="hide"), _text(page)
+
+
+def _await_panels(page: Page, shot: Shot) -> None:
+    """Wait until no panel loads, unless the page is not connected, or the picture shows loading."""
+    if "loading" not in shot.name and page.evaluate("() => document.documentElement.dataset.link") == "live":
+        page.wait_for_function(_READY)
 
 
 def _text(page: Page) -> str:
@@ -102,19 +109,27 @@ def main(arguments: Sequence[str]) -> None:
     path = executable()
     if path is None:
         sys.exit("there is no Chromium on this machine: apt-get install chromium fonts-dejavu-core")
-    texts = {}
+    texts: dict[str, str] = {}
+    failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as main_stage, ExitStack() as stack:
         chromium = Chromium(path)
         stack.callback(chromium.close)
         stages = Stages(main_stage, stack, chromium)
         for shot in SHOTS:
-            if not wanted.names or shot.name in wanted.names:
+            if wanted.names and shot.name not in wanted.names:
+                continue
+            try:
                 picture, texts[shot.name] = take(shot, stages.named(shot.on), chromium)
-                file = IMAGES / f"dashboard-{shot.name}.png"
-                file.write_bytes(packed(picture))
-                print(f"{file.relative_to(ROOT)}: {file.stat().st_size:,} bytes", flush=True)
+            except PlaywrightError as error:
+                failed.append(f"{shot.name}: {error.message.splitlines()[0]}")
+                continue
+            file = IMAGES / f"dashboard-{shot.name}.png"
+            file.write_bytes(packed(picture))
+            print(f"{file.relative_to(ROOT)}: {file.stat().st_size:,} bytes", flush=True)
     if wanted.texts:
         wanted.texts.write_text(json.dumps(texts, indent=1))
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -147,7 +148,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
             if is_open(kind, moment) and not (symbol == "EUR_USD" and moment >= first_real - MINUTE):
                 for second in _seconds(symbol, moment, chance):
                     found.append((moment + timedelta(seconds=second), symbol, *_quote(levels.of(symbol, number), symbol, kind, chance)))
-    for time, symbol, bid, ask in sorted(found):
+    for time, symbol, bid, ask in sorted(found, key=itemgetter(0, 1)):
         yield _text(time), bid, ask, symbol
 
 

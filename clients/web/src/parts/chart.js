@@ -2,10 +2,10 @@
 /** Candles and volume of one instrument, drawn by lightweight-charts. */
 
 import { onChange } from "../appearance.js";
-import { drawnPart } from "../candles.js";
-import { candleOptions, chartOptions, lineOptions, point, priceFormat, timeTexts, volumeColor } from "./chart_style.js";
-import { library } from "./chart_library.js";
-import { ChartMarks } from "./chart_marks.js";
+import { drawnPart } from "../instrument/candles.js";
+import { candleOptions, chartOptions, lineOptions, point, priceFormat, timeTexts, volumeColor } from "./instrument/chart_style.js";
+import { library } from "./instrument/chart_library.js";
+import { ChartMarks } from "./instrument/chart_marks.js";
 import { h } from "./h.js";
 
 const FIT_BELOW = 100; // bars
@@ -15,8 +15,8 @@ const NEAR = 40; // bars between the visible range and the end of the drawn bars
 const APPLIED_MS = 100; // the library has applied a range by then
 const MANY = 200; // changes that a new setData replaces
 
-/** @typedef {import("../candles.js").Bar} Bar */
-/** @typedef {import("../candles.js").Bars} Bars */
+/** @typedef {import("../instrument/candles.js").Bar} Bar */
+/** @typedef {import("../instrument/candles.js").Bars} Bars */
 
 export class CandleChart {
   /**

@@ -2,7 +2,7 @@
 /** The rows of the market list: which ones are shown, where, and which one has the focus. */
 
 import { h } from "./h.js";
-import { Pool } from "./pool.js";
+import { Pool } from "./market/pool.js";
 
 const ROW_PX = { coarse: 44, compact: 24, normal: 28 };
 const OVERSCAN = 3; // rows above and below the visible ones

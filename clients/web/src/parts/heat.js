@@ -1,9 +1,9 @@
 // @ts-check
 /** The correlation table. Its colours follow the theme, because the style sheet mixes them. */
-import { correlationText, FADED, FEW_OBSERVATIONS, places } from "../analytics.js";
+import { correlationText, FADED, FEW_OBSERVATIONS, places } from "../analytics/analytics.js";
 import { h } from "./h.js";
-import { pairLine } from "./pair_line.js";
-import { roving } from "./roving.js";
+import { pairLine } from "./analytics/pair_line.js";
+import { roving } from "./shared/roving.js";
 
 /** @typedef {import("../types.js").App} App */
 /** @typedef {{symbols: string[], matrix: (number | null)[][], observations: (number | null)[][], method: string}} Correlation */

@@ -1,12 +1,13 @@
 // @ts-check
 /** The order book of one instrument as a table of levels, with its figures and its state. */
 
-import { figures, share } from "../book.js";
-import { BookFeed } from "../book_feed.js";
+import { figures, share } from "../instrument/book.js";
+import { BookFeed } from "../instrument/book_feed.js";
 import { age, number } from "../format.js";
 import { time, tooltip } from "../zones.js";
 import { h, write } from "./h.js";
-import { skeleton } from "./panel.js";
+import { Bar, Cell } from "./instrument/ladder_cells.js";
+import { skeleton } from "./shared/panel.js";
 
 const PAINT_MS = 100; // at most 10 repaints a second
 const AGE_MS = 1000;
@@ -14,7 +15,7 @@ const COLUMNS = ["Cum. bid", "Bid size", "Bid", "Ask", "Ask size", "Cum. ask"];
 const DIMMED = new Set(["resyncing", "gap", "stale"]);
 
 /** @typedef {import("../types.js").App} App */
-/** @typedef {import("../book.js").Figures} Figures */
+/** @typedef {import("../instrument/book.js").Figures} Figures */
 
 /**
  * @param {App} app
@@ -42,10 +43,10 @@ class Ladder {
     this.heldAt = 0;
     this.view = parts(symbol, () => this._hold(this.held === null));
     this.element = this.view.element;
-    /** @type {HTMLTableCellElement[][]} by level, in the order of the columns */
+    /** @type {Cell[][]} by level, in the order of the columns */
     this.cells = [];
-    /** @type {HTMLTableRowElement[]} */
-    this.rows = [];
+    /** @type {Bar[][]} by level: bid, ask */
+    this.bars = [];
     this.feed = new BookFeed(app, symbol, depth, () => this._received());
     this.offs = [
       app.paint.register((_, now) => this._paint(now)),
@@ -73,9 +74,13 @@ class Ladder {
 
   /** One row for each level: a change of prices rewrites texts and moves no element. */
   _rows() {
-    this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => h("td", { class: "num" }, document.createTextNode(""), h("span", { class: "dim" }))));
-    this.rows = this.cells.map((cells) => h("tr", {}, cells));
-    this.view.body.replaceChildren(...this.rows);
+    this.cells = Array.from({ length: this.levels }, () => COLUMNS.map(() => new Cell()));
+    this.bars = this.cells.map(() => [new Bar("bid"), new Bar("ask")]);
+    this.bars.forEach(([bid, ask], index) => {
+      this.cells[index][0].element.prepend(bid.element);
+      this.cells[index][COLUMNS.length - 1].element.prepend(ask.element);
+    });
+    this.view.body.replaceChildren(...this.cells.map((cells) => h("tr", {}, cells.map(({ element }) => element))));
   }
 
   /** The feed has something new. */
@@ -119,7 +124,7 @@ class Ladder {
     this.view.scroll.hidden = shown === null;
     this.view.measures.hidden = shown === null;
     if (shown) {
-      this.rows.forEach((row, index) => this._level(row, this.cells[index], shown.bids[index], shown.asks[index], shown.largest));
+      this.bars.forEach((bars, index) => this._level(bars, this.cells[index], shown.bids[index], shown.asks[index], shown.largest));
       write(this.view.measures, measuresText(shown, this.levels));
       this.view.measures.dataset.crossed = String(shown.crossed);
     }
@@ -127,14 +132,14 @@ class Ladder {
   }
 
   /**
-   * @param {HTMLElement} row @param {HTMLElement[]} cells
-   * @param {import("../book.js").Row|undefined} bid @param {import("../book.js").Row|undefined} ask @param {string} largest
+   * @param {Bar[]} bars @param {Cell[]} cells
+   * @param {import("../instrument/book.js").Row|undefined} bid @param {import("../instrument/book.js").Row|undefined} ask @param {string} largest
    */
-  _level(row, cells, bid, ask, largest) {
+  _level(bars, cells, bid, ask, largest) {
     const texts = [bid?.total, bid?.size, bid?.price, ask?.price, ask?.size, ask?.total];
-    texts.forEach((text, index) => writeNumber(cells[index], text ?? ""));
-    row.style.setProperty("--bid", String(bid ? share(bid.total, largest) : 0));
-    row.style.setProperty("--ask", String(ask ? share(ask.total, largest) : 0));
+    texts.forEach((text, index) => cells[index].write(text ?? ""));
+    bars[0].show(bid ? share(bid.total, largest) : 0);
+    bars[1].show(ask ? share(ask.total, largest) : 0);
   }
 
   _state() {
@@ -172,15 +177,6 @@ function parts(symbol, onHold) {
   const element = h("div", { class: "ladder", "data-state": "loading" },
     h("div", { class: "ladder-head" }, h("p", { class: "ladder-state" }, mark, " ", state, " ", age), hold), measures, waiting, scroll);
   return { element, mark, state, age, measures, hold, body, waiting, scroll };
-}
-
-/** Write all digits; zeros at the end of the decimals are dim. @param {HTMLElement} cell @param {string} text */
-function writeNumber(cell, text) {
-  if (cell.textContent === text) return;
-  const end = text.includes(".") ? text.replace(/\.?0+$/, "").length : text.length;
-  const [head, zeros] = cell.childNodes;
-  head.nodeValue = text.slice(0, end);
-  zeros.textContent = text.slice(end);
 }
 
 /** @param {string} old */

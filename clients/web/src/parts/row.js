@@ -36,6 +36,8 @@ export class Row {
   #tint = "";
   #timer = 0;
   #drawn = -Infinity; // by the monotonic clock
+  /** The closes of the last drawing: other ones are drawn at once. @type {number[] | null} */
+  #spark24 = null;
 
   constructor() {
     this.#name.element.append(this.#link);
@@ -159,7 +161,8 @@ export class Row {
   /** @param {Data} data */
   #drawSpark({ spark, mid }) {
     const moment = performance.now();
-    if (moment - this.#drawn < SPARK_MS) return;
+    if (spark === this.#spark24 && moment - this.#drawn < SPARK_MS) return;
+    this.#spark24 = spark;
     this.#drawn = moment;
     this.#spark.show(spark, mid === null ? NaN : Number(mid));
   }

@@ -5,8 +5,8 @@ import { NONE, number } from "../format.js";
 import { columns, figures, Ring } from "../ring.js";
 import { minute, resolved, time } from "../zones.js";
 import { h } from "./h.js";
-import { axis, ink, plot } from "./plot.js";
-import { summary } from "./summary.js";
+import { axis, ink, plot } from "./shared/plot.js";
+import { summary } from "./shared/summary.js";
 
 const STEP_MS = 1000; // between two points of the stream
 const MAX_MARKS = 50;

@@ -1,18 +1,18 @@
 // @ts-check
 /** The view of alerts: the list with its filters, own thresholds, sound and notifications. */
-import { HOURS, SEVERITIES, STATES, TYPES, argumentsOf, filterOf, matches } from "../alert_text.js";
-import { alerts } from "../alerts.js";
-import { acknowledge, missingRight } from "../parts/acknowledge.js";
-import { AlertTable } from "../parts/alert_table.js";
+import { HOURS, SEVERITIES, STATES, TYPES, argumentsOf, filterOf, matches } from "../alerts/alert_text.js";
+import { alerts } from "../alerts/alerts.js";
+import { acknowledge, missingRight } from "../parts/alerts/acknowledge.js";
+import { AlertTable } from "../parts/alerts/alert_table.js";
 import { h, write } from "../parts/h.js";
-import { noticeSettings } from "../parts/notice_settings.js";
-import { panel } from "../parts/panel.js";
-import { thresholds } from "../parts/thresholds.js";
+import { noticeSettings } from "../parts/alerts/notice_settings.js";
+import { panel } from "../parts/shared/panel.js";
+import { thresholds } from "../parts/alerts/thresholds.js";
 import { dateTime } from "../zones.js";
 
 /** @typedef {import("../types.js").App} App */
 /** @typedef {import("../types.js").Route} Route */
-/** @typedef {import("../alerts.js").Alert} Alert */
+/** @typedef {import("../alerts/alerts.js").Alert} Alert */
 
 const PAGE = 200; // alerts of a state in one request
 const TIMES = Object.keys(HOURS);

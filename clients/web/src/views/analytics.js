@@ -1,12 +1,12 @@
 // @ts-check
 /** The view of volatility and correlation, as the jobs have computed them. */
-import { FEW_OBSERVATIONS, fewest, lastRun, METHODS, nextRun, ORDERS } from "../analytics.js";
-import { current, listNames, symbolsOf } from "../lists.js";
-import { instrumentsKnown, matrixOf, mayExist } from "../matrix.js";
+import { FEW_OBSERVATIONS, fewest, lastRun, METHODS, nextRun, ORDERS } from "../analytics/analytics.js";
+import { current, listNames, symbolsOf } from "../market/lists.js";
+import { instrumentsKnown, matrixOf, mayExist } from "../analytics/matrix.js";
 import { h, write } from "../parts/h.js";
 import { heat } from "../parts/heat.js";
-import { panel } from "../parts/panel.js";
-import { volatilityTable } from "../parts/volatility_table.js";
+import { panel } from "../parts/shared/panel.js";
+import { volatilityTable } from "../parts/analytics/volatility_table.js";
 import { dateTime } from "../zones.js";
 
 /** @typedef {import("../types.js").App} App */

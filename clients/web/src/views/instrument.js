@@ -1,13 +1,13 @@
 // @ts-check
 /** One instrument: quote, chart, volatility, alerts, own thresholds, ladder; or its ladder alone. */
 
-import { INTERVALS, isInterval } from "../candles.js";
-import { ChartPanel } from "../parts/chart_panel.js";
-import { alertsPanel, volatilityPanel } from "../parts/figures.js";
+import { INTERVALS, isInterval } from "../instrument/candles.js";
+import { ChartPanel } from "../parts/instrument/chart_panel.js";
+import { alertsPanel, volatilityPanel } from "../parts/instrument/figures.js";
 import { h } from "../parts/h.js";
-import { LadderPanel } from "../parts/ladder_panel.js";
-import { quote } from "../parts/quote.js";
-import { thresholds } from "../parts/thresholds.js";
+import { LadderPanel } from "../parts/instrument/ladder_panel.js";
+import { quote } from "../parts/instrument/quote.js";
+import { thresholds } from "../parts/alerts/thresholds.js";
 
 const DEFAULT_INTERVAL = "1h";
 
@@ -64,7 +64,7 @@ function figures(app, place, symbol, route) {
   const ladder = app.config.features.includes("book") ? new LadderPanel(app, symbol) : null;
   const panels = [volatilityPanel(app, symbol), alertsPanel(app, symbol), thresholds(app, { symbol })];
   const grid = h("div", { class: "instrument-grid" }, panels.map(({ element }) => element));
-  place.append(chart.element, h("div", { class: "instrument-panels" }, grid), ...(ladder ? [ladder.element] : []));
+  place.append(chart.element, grid, ...(ladder ? [ladder.element] : []));
   /** @type {import("../types.js").KeyTable} */
   const ladderKey = ladder ? { b: { label: "Open or close the ladder", run: () => ladder.toggle() } } : {};
   const unbind = app.keys.bind({ ...chart.keys(), ...intervalKeys(app), ...ladderKey });

@@ -1,8 +1,8 @@
 // @ts-check
 /** The market: the list of all instruments, and the overview at `#/`. */
 
-import { MarketList } from "../parts/market_list.js";
-import { Overview } from "../parts/overview.js";
+import { MarketList } from "../parts/market/market_list.js";
+import { Overview } from "../parts/market/overview.js";
 
 /** The list pane, mounted once. @param {import("../types.js").App} app @param {HTMLElement} root */
 export function list(app, root) {

@@ -2,7 +2,7 @@
 /** `#/scenarios`: the list, the switch, the current run and its load. */
 
 import { h, write } from "../parts/h.js";
-import { panel, scopeText } from "../parts/panel.js";
+import { panel, scopeText } from "../parts/shared/panel.js";
 import { Heartbeats } from "../parts/scenarios/heartbeats.js";
 import { scenarioList } from "../parts/scenarios/list.js";
 import { now as nowPanel } from "../parts/scenarios/now.js";
@@ -70,7 +70,7 @@ function shown(app, root) {
       current.paint();
     }),
   ];
-  return { close: () => [...ends, current.close, list.close, charts.close].forEach((end) => end()) };
+  return { close: () => [...ends, ...[current, list, charts].map((part) => () => part.close())].forEach((end) => end()) };
 }
 
 /** @param {any} app @param {Heartbeats} heartbeats @param {ReturnType<typeof chartsPanel>} charts @param {any} body */

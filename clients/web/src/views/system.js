@@ -2,7 +2,7 @@
 /** `#/system`: sources, writer, jobs, servers, hub, processes, settings of the page, licences. */
 
 import { h, write } from "../parts/h.js";
-import { noticeSettings } from "../parts/notice_settings.js";
+import { noticeSettings } from "../parts/alerts/notice_settings.js";
 import { about, links } from "../parts/system/about.js";
 import { servers, sources, writer } from "../parts/system/health.js";
 import { hub } from "../parts/system/hub.js";
@@ -10,7 +10,7 @@ import { latency } from "../parts/system/latency.js";
 import { gaps, jobs } from "../parts/system/lists.js";
 import { processes } from "../parts/system/processes.js";
 import { pageSettings } from "../parts/system/settings.js";
-import { stream } from "../parts/stream.js";
+import { stream } from "../parts/shared/stream.js";
 
 const RATE_HZ = 1;
 

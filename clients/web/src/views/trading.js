@@ -9,7 +9,7 @@ import { portfolio } from "../parts/trading/portfolio.js";
 import { positions } from "../parts/trading/positions.js";
 import { quality, qualityByStrategy } from "../parts/trading/quality.js";
 import { strategies } from "../parts/trading/strategies.js";
-import { stream } from "../parts/stream.js";
+import { stream } from "../parts/shared/stream.js";
 import { dateTime, time, tooltip } from "../zones.js";
 
 /** @typedef {import("../parts/trading/filter.js").Filter} Filter */

@@ -3,7 +3,7 @@
 
 import { h, write } from "../h.js";
 import { dialog } from "../dialog.js";
-import { panel, scopeText } from "../panel.js";
+import { panel, scopeText } from "../shared/panel.js";
 
 /** status -> text in front of the server's message */
 const REFUSALS = /** @type {Record<number, string>} */ ({
@@ -18,53 +18,79 @@ const REFUSALS = /** @type {Record<number, string>} */ ({
  * @param {(body: any) => void} switched
  */
 export function scenarioList(app, switched) {
-  const body = h("tbody");
-  const table = h("table", { class: "table scenarios-table" }, h("caption", { class: "sr-only", text: "Scenarios" }),
-    h("thead", {}, h("tr", {}, ...["Scenario", "State", "Switch", "Description", "File"].map((text) => h("th", { scope: "col", text })))),
-    body);
-  const region = h("div", { class: "live-table-region", role: "region", tabindex: "0", "aria-label": "Scenarios" }, table);
-  const reason = h("p", { class: "note", id: "scenario-reason", hidden: true });
+  return new List(app, switched);
+}
+
+class List {
   /** @type {Map<string, Row>} */
-  const rows = new Map();
-  let current = /** @type {string|null} */ (null);
-  const show = () => {
-    const permitted = app.session.can("operate");
-    reason.hidden = permitted;
-    write(reason, permitted ? "" : "Your key lacks the scope `operate`, which the switch needs.");
-    for (const row of rows.values()) row.show(current, permitted);
-  };
-  const made = panel(app, {
-    title: "Scenarios",
-    load: (/** @type {AbortSignal} */ signal) => load(app, signal),
-    show(/** @type {any} */ answer, /** @type {HTMLElement} */ content) {
-      if (region.parentNode === null) content.append(region, reason);
-      current = answer.current_scenario;
-      rows.clear();
-      for (const name of answer.available_scenarios) {
-        rows.set(name, new Row(app, name, answer.scenario_files[name], answer.descriptions[name], switched));
-      }
-      body.replaceChildren(...[...rows.values()].map(({ element }) => element));
-      show();
-    },
-    empty: (/** @type {any} */ answer) => answer.available_scenarios.length === 0
-      ? "There is no scenario. Add a file to data/scenarios." : null,
-  });
-  const off = app.session.on("scopes", show);
-  return {
-    element: made.element,
-    reload: () => made.reload(),
-    /** @param {string|null} name */
-    setCurrent(name) {
-      if (name === current) return;
-      current = name;
-      if (name !== null && rows.size > 0 && !rows.has(name)) made.reload();
-      show();
-    },
-    close() {
-      off();
-      made.close();
-    },
-  };
+  _rows = new Map();
+  /** @type {string|null} */
+  _current = null;
+  _body = h("tbody");
+  _reason = h("p", { class: "note", id: "scenario-reason", hidden: true });
+
+  /** @param {any} app @param {(body: any) => void} switched */
+  constructor(app, switched) {
+    this._app = app;
+    this._switched = switched;
+    this._region = tableOf(this._body);
+    this._panel = panel(app, {
+      title: "Scenarios",
+      load: (/** @type {AbortSignal} */ signal) => load(app, signal),
+      show: (/** @type {any} */ answer, /** @type {HTMLElement} */ content) => this._fill(answer, content),
+      empty: (/** @type {any} */ answer) => answer.available_scenarios.length === 0
+        ? "There is no scenario. Add a file to data/scenarios." : null,
+    });
+    this.element = this._panel.element;
+    this._off = app.session.on("scopes", () => this._show());
+  }
+
+  reload() {
+    return this._panel.reload();
+  }
+
+  /** @param {string|null} name */
+  setCurrent(name) {
+    if (name === this._current) return;
+    this._current = name;
+    if (name !== null && this._rows.size > 0 && !this._rows.has(name)) this.reload();
+    this._show();
+  }
+
+  close() {
+    this._off();
+    this._panel.close();
+  }
+
+  /** @param {any} answer @param {HTMLElement} content */
+  _fill({ available_scenarios: names, scenario_files: files, descriptions, current_scenario: current }, content) {
+    if (this._region.parentNode === null) content.append(this._region, this._reason);
+    this._current = current;
+    for (const name of this._rows.keys()) if (!names.includes(name)) this._rows.delete(name);
+    for (const name of names) {
+      const row = this._rows.get(name) ?? new Row(this._app, name, files[name], descriptions[name], this._switched);
+      this._rows.set(name, row);
+    }
+    const elements = names.map((/** @type {string} */ name) => this._rows.get(name)?.element);
+    const same = elements.length === this._body.children.length && elements.every((/** @type {any} */ one, /** @type {number} */ place) => this._body.children[place] === one);
+    if (!same) this._body.replaceChildren(...elements); // a row with the focus keeps it otherwise
+    this._show();
+  }
+
+  _show() {
+    const permitted = this._app.session.can("operate");
+    this._reason.hidden = permitted;
+    write(this._reason, permitted ? "" : "Your key lacks the scope `operate`, which the switch needs.");
+    for (const row of this._rows.values()) row.show(this._current, permitted);
+  }
+}
+
+/** @param {HTMLElement} body */
+function tableOf(body) {
+  const titles = ["Scenario", "State", "Switch", "Description", "File"].map((text) => h("th", { scope: "col", text }));
+  const table = h("table", { class: "table scenarios-table" }, h("caption", { class: "sr-only", text: "Scenarios" }),
+    h("thead", {}, h("tr", {}, ...titles)), body);
+  return h("div", { class: "live-table-region", role: "region", tabindex: "0", "aria-label": "Scenarios" }, table);
 }
 
 /** The names with their descriptions. @param {any} app @param {AbortSignal} signal */

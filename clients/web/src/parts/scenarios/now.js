@@ -3,8 +3,8 @@
 
 import { age, number } from "../../format.js";
 import { dateTime, tooltip } from "../../zones.js";
-import { figureList } from "../figure_list.js";
-import { panel } from "../panel.js";
+import { figureList } from "../shared/figure_list.js";
+import { panel } from "../shared/panel.js";
 
 const EVERY_MS = 15_000;
 const MOST_TRIES = 5;

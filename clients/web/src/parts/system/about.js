@@ -2,7 +2,7 @@
 /** Versions, links to the documents, and the licences of other projects. */
 
 import { h } from "../h.js";
-import { panel } from "../panel.js";
+import { panel } from "../shared/panel.js";
 
 const LINKS = [
   ["docs", "/docs", "try the routes"],

@@ -2,10 +2,10 @@
 /** Sources, servers and the writer, from the answers of /health that the page polls. */
 
 import { number } from "../../format.js";
-import { figureList } from "../figure_list.js";
+import { figureList } from "../shared/figure_list.js";
 import { h } from "../h.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { series } from "../series.js";
 import { agoText, momentText, Rate, rateText, stateText } from "./texts.js";
 

@@ -2,9 +2,9 @@
 /** Statistics of the hub, polled: it sends no event per client. */
 
 import { number } from "../../format.js";
-import { figureList } from "../figure_list.js";
+import { figureList } from "../shared/figure_list.js";
 import { write } from "../h.js";
-import { panel } from "../panel.js";
+import { panel } from "../shared/panel.js";
 import { Rate, rateText } from "./texts.js";
 
 const EVERY_MS = 5000;

@@ -2,7 +2,7 @@
 /** Delays of prices from the bus to this page since the view was opened, as a histogram. */
 
 import { h, write } from "../h.js";
-import { panel } from "../panel.js";
+import { panel } from "../shared/panel.js";
 
 const LIMITS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, Infinity];
 const EVERY_MS = 1000;

@@ -3,8 +3,8 @@
 
 import { NONE, number } from "../../format.js";
 import { h, write } from "../h.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { momentText, stateText } from "./texts.js";
 import { dateTime } from "../../zones.js";
 

@@ -2,10 +2,10 @@
 /** CPU and memory of the machine and of each process, from the section `system` of the stream. */
 
 import { NONE, number } from "../../format.js";
-import { split } from "../cell_text.js";
-import { figureList } from "../figure_list.js";
-import { liveTable } from "../live_table.js";
-import { sectionPanel } from "../section.js";
+import { split } from "../shared/cell_text.js";
+import { figureList } from "../shared/figure_list.js";
+import { liveTable } from "../shared/live_table.js";
+import { sectionPanel } from "../shared/section.js";
 import { megabytes } from "./texts.js";
 
 /** @param {any} app */

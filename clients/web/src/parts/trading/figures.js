@@ -3,7 +3,7 @@
 
 import { compare, divide, multiply, subtract } from "../../decimals.js";
 import { age, NONE, number } from "../../format.js";
-import { split } from "../cell_text.js";
+import { split } from "../shared/cell_text.js";
 
 const AMOUNT_PLACES = 2;
 const RATIO_PLACES = 3;
@@ -39,7 +39,7 @@ const REASONS = /** @type {Record<string, string>} */ ({
  * @param {string} name
  * @param {string|number|null|undefined} value
  * @param {number} [places] decimals that are not dim
- * @returns {import("../cell_text.js").CellValue}
+ * @returns {import("../shared/cell_text.js").CellValue}
  */
 export function figure(name, value, places = RATIO_PLACES) {
   if (value === null || value === undefined) return { text: NONE, title: REASONS[name] ?? "not known" };
@@ -49,7 +49,7 @@ export function figure(name, value, places = RATIO_PLACES) {
 
 /**
  * An amount with its sign in the text, and a colour.
- * @param {string} name @param {string|null|undefined} value @returns {import("../cell_text.js").CellValue}
+ * @param {string} name @param {string|null|undefined} value @returns {import("../shared/cell_text.js").CellValue}
  */
 export function amount(name, value) {
   if (value === null || value === undefined) return { ...figure(name, value), rest: "" };

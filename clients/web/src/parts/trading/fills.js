@@ -2,8 +2,8 @@
 /** The newest fills: from REST, then from the events of the stream. */
 
 import { NONE } from "../../format.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { amount, figure } from "./figures.js";
 import { filtered } from "./filter.js";
 import { csvButton } from "./positions.js";
@@ -32,48 +32,73 @@ const COLUMNS = [
  * @param {(ms: number) => {text: string, title: string}} when
  */
 export function fills(app, filter, when) {
-  const table = liveTable({ caption: `The newest ${LIMIT} fills`, columns: COLUMNS, tall: true });
-  /** @type {any[]} newest first */
-  let rows = [];
-  const show = () => table.show(rows.map((fill) => row(app, fill, when)));
-  const made = panel(app, {
-    title: "Recent fills",
-    actions: [csvButton(app, "fills", filter)],
-    load: (/** @type {AbortSignal} */ signal) =>
-      filtered(filter, () => app.rest.get("fills", { ...filter, order: "desc", limit: LIMIT }, { signal })),
-    show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => {
-      rows = merged(body.fills, rows.filter((fill) => fill.time > (body.fills[0]?.time ?? "") && permits(filter, fill)));
-      if (table.element.parentNode === null) content.append(table.element);
-      show();
-    },
-    empty: (/** @type {any} */ body) => (body.fills.length + rows.length === 0 ? "No fill has been reported." : null),
-    every: REFRESH_MS,
-  });
-  let [changed, painted] = [false, 0];
-  const off = app.paint.register((/** @type {unknown} */ _, /** @type {number} */ now) => {
-    if (!changed || app.paint.paused || now - painted < PAINT_MS) return;
-    [changed, painted] = [false, now];
-    made.set("ready");
-    made.content.hidden = false;
-    show();
-  });
-  const tick = app.paint.every(PAINT_MS, () => changed && app.paint.request());
-  return {
-    element: made.element,
-    reload: () => made.reload(),
-    /** @param {any} trade `metadata.trade` of `trade_executed` */
-    add(trade) {
-      const fill = ofTrade(trade);
-      if (!permits(filter, fill) || made.element.dataset.state === "loading") return;
-      rows = merged([fill], rows);
-      changed = true;
-    },
-    close() {
-      off();
-      tick();
-      made.close();
-    },
-  };
+  return new Fills(app, filter, when);
+}
+
+class Fills {
+  /** Newest first. @type {any[]} */
+  _rows = [];
+  _changed = false;
+  _painted = 0;
+
+  /**
+   * @param {any} app
+   * @param {import("./filter.js").Filter} filter
+   * @param {(ms: number) => {text: string, title: string}} when
+   */
+  constructor(app, filter, when) {
+    this._filter = filter;
+    this._table = liveTable({ caption: `The newest ${LIMIT} fills`, columns: COLUMNS, tall: true });
+    this._show = () => this._table.show(this._rows.map((fill) => row(app, fill, when)));
+    this._panel = panel(app, {
+      title: "Recent fills",
+      actions: [csvButton(app, "fills", filter)],
+      load: (/** @type {AbortSignal} */ signal) =>
+        filtered(filter, () => app.rest.get("fills", { ...filter, order: "desc", limit: LIMIT }, { signal })),
+      show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => this._loaded(body.fills, content),
+      empty: (/** @type {any} */ body) => (body.fills.length + this._rows.length === 0 ? "No fill has been reported." : null),
+      every: REFRESH_MS,
+    });
+    this.element = this._panel.element;
+    this._ends = [
+      app.paint.register((/** @type {unknown} */ _, /** @type {number} */ now) => app.paint.paused || this._paint(now)),
+      app.paint.every(PAINT_MS, () => this._changed && app.paint.request()),
+    ];
+  }
+
+  reload() {
+    return this._panel.reload();
+  }
+
+  /** @param {any} trade `metadata.trade` of `trade_executed` */
+  add(trade) {
+    const fill = ofTrade(trade);
+    if (!permits(this._filter, fill) || this.element.dataset.state === "loading") return;
+    this._rows = merged([fill], this._rows);
+    this._changed = true;
+  }
+
+  close() {
+    for (const end of this._ends) end();
+    this._panel.close();
+  }
+
+  /** @param {any[]} fills @param {HTMLElement} content */
+  _loaded(fills, content) {
+    const newest = fills[0]?.time ?? "";
+    this._rows = merged(fills, this._rows.filter((fill) => fill.time > newest && permits(this._filter, fill)));
+    if (this._table.element.parentNode === null) content.append(this._table.element);
+    this._show();
+  }
+
+  /** Show the fills of events. @param {number} now */
+  _paint(now) {
+    if (!this._changed || now - this._painted < PAINT_MS) return;
+    [this._changed, this._painted] = [false, now];
+    this._panel.set("ready");
+    this._panel.content.hidden = false;
+    this._show();
+  }
 }
 
 /** @param {import("./filter.js").Filter} filter @param {any} fill */

@@ -3,7 +3,7 @@
 
 import { sum } from "../../decimals.js";
 import { h } from "../h.js";
-import { panel } from "../panel.js";
+import { panel } from "../shared/panel.js";
 import { series } from "../series.js";
 
 const STEP_MS = 300_000; // 5 min

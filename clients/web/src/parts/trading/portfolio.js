@@ -1,10 +1,10 @@
 // @ts-check
 /** Sums over all strategies. */
 
-import { figureList } from "../figure_list.js";
+import { figureList } from "../shared/figure_list.js";
 import { h, write } from "../h.js";
 import { amount, figure, listed } from "./figures.js";
-import { sectionPanel } from "../section.js";
+import { sectionPanel } from "../shared/section.js";
 
 /** @param {any} app */
 export function portfolio(app) {

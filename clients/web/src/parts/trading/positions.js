@@ -3,8 +3,8 @@
 
 import { compare, multiply } from "../../decimals.js";
 import { h } from "../h.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { amount, figure, markOf, multiplierOf, priced, unrealised } from "./figures.js";
 import { filtered } from "./filter.js";
 import { withNote } from "./strategies.js";
@@ -29,45 +29,70 @@ const COLUMNS = [
  * @param {import("./filter.js").Filter} filter
  */
 export function positions(app, filter) {
-  const table = liveTable({ caption: "Open positions", columns: COLUMNS });
-  /** @type {{open: any[], loaded: number}} */
-  const state = { open: [], loaded: 0 };
-  const made = panel(app, {
-    title: "Positions",
-    actions: [csvButton(app, "positions", filter)],
-    load: (/** @type {AbortSignal} */ signal) =>
-      filtered(filter, () => app.rest.get("positions", { ...filter, limit: LIMIT }, { signal })),
-    show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => {
-      state.open = body.positions.filter((/** @type {any} */ each) => compare(each.quantity, "0") !== 0)
-        .map((/** @type {any} */ each) => ({ ...each, multiplier: multiplierOf(each) }));
-      state.loaded = app.clock.now();
-      if (table.element.parentNode === null) content.append(table.element);
-      table.show(state.open.map((position) => row(app, position, state.loaded)));
-    },
-    empty: (/** @type {any} */ body) => body.positions.some((/** @type {any} */ each) => compare(each.quantity, "0") !== 0)
-      ? null : "No open position.",
-    every: REFRESH_MS,
-  });
-  const again = paced(app, () => made.reload());
-  const off = app.paint.register((/** @type {Set<string>} */ dirty) => {
-    if (app.paint.paused || !state.open.some(({ symbol }) => dirty.has(symbol))) return;
-    table.show(state.open.map((position) => row(app, position, state.loaded)));
-  });
-  return {
-    element: made.element,
-    reload: () => made.reload(),
-    soon: again.request,
-    close() {
-      off();
-      again.close();
-      made.close();
-    },
-  };
+  return new Positions(app, filter);
+}
+
+class Positions {
+  /** @type {any[]} */
+  _open = [];
+  _loaded = 0; // ms
+
+  /** @param {any} app @param {import("./filter.js").Filter} filter */
+  constructor(app, filter) {
+    this._app = app;
+    this._table = liveTable({ caption: "Open positions", columns: COLUMNS });
+    this._panel = panel(app, {
+      title: "Positions",
+      actions: [csvButton(app, "positions", filter)],
+      load: (/** @type {AbortSignal} */ signal) =>
+        filtered(filter, () => app.rest.get("positions", { ...filter, limit: LIMIT }, { signal })),
+      show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => this._fill(body, content),
+      empty: (/** @type {any} */ body) => (body.positions.some(isOpen) ? null : "No open position."),
+      every: REFRESH_MS,
+    });
+    this.element = this._panel.element;
+    this._again = paced(app, () => this._panel.reload());
+    this._off = app.paint.register((/** @type {Set<string>} */ dirty) => {
+      if (!app.paint.paused && this._open.some(({ symbol }) => dirty.has(symbol))) this._show();
+    });
+  }
+
+  reload() {
+    return this._panel.reload();
+  }
+
+  /** After an event: at most one request a second. */
+  soon() {
+    this._again.request();
+  }
+
+  close() {
+    this._off();
+    this._again.close();
+    this._panel.close();
+  }
+
+  /** @param {any} body @param {HTMLElement} content */
+  _fill(body, content) {
+    this._open = body.positions.filter(isOpen).map((/** @type {any} */ each) => ({ ...each, multiplier: multiplierOf(each) }));
+    this._loaded = this._app.clock.now();
+    if (this._table.element.parentNode === null) content.append(this._table.element);
+    this._show();
+  }
+
+  _show() {
+    this._table.show(this._open.map((position) => row(this._app, position, this._loaded)));
+  }
+}
+
+/** @param {{quantity: string}} position */
+function isOpen({ quantity }) {
+  return compare(quantity, "0") !== 0;
 }
 
 /**
  * @param {any} app @param {any} position @param {number} loaded ms
- * @returns {import("../live_table.js").RowData}
+ * @returns {import("../shared/live_table.js").RowData}
  */
 function row(app, position, loaded) {
   const price = app.store.rows.get(position.symbol);

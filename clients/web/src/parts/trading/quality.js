@@ -1,12 +1,12 @@
 // @ts-check
 /** Execution quality of today from the stream, and of each strategy from REST. */
 
-import { figureList } from "../figure_list.js";
-import { liveTable } from "../live_table.js";
-import { panel } from "../panel.js";
+import { figureList } from "../shared/figure_list.js";
+import { liveTable } from "../shared/live_table.js";
+import { panel } from "../shared/panel.js";
 import { figure } from "./figures.js";
 import { noReport } from "./portfolio.js";
-import { sectionPanel } from "../section.js";
+import { sectionPanel } from "../shared/section.js";
 
 const EVERY_MS = 15_000;
 const RATES = [

@@ -2,11 +2,11 @@
 /** The table of strategies. */
 
 import { number } from "../../format.js";
-import { split } from "../cell_text.js";
-import { liveTable } from "../live_table.js";
+import { split } from "../shared/cell_text.js";
+import { liveTable } from "../shared/live_table.js";
 import { amount, figure, listed, stateOf } from "./figures.js";
 import { noReport, nothing } from "./portfolio.js";
-import { sectionPanel } from "../section.js";
+import { sectionPanel } from "../shared/section.js";
 
 const COLUMNS = [
   { name: "strategy", title: "Strategy" },
@@ -86,7 +86,7 @@ function plain(name, value) {
   return value === null ? { ...figure(name, value), rest: "" } : split(number(value), 2);
 }
 
-/** @param {import("../cell_text.js").CellValue} cell @param {string} note @param {string} title */
+/** @param {import("../shared/cell_text.js").CellValue} cell @param {string} note @param {string} title */
 export function withNote(cell, note, title) {
   return note === "" ? cell : { ...cell, text: `${note} ${cell.text}`, title };
 }

@@ -1,0 +1,96 @@
+// @ts-check
+/** What needs attention now, and the movers of the day. */
+
+import { age } from "../format.js";
+import { name } from "../freshness.js";
+
+const SHOWN = 6; // items of one kind
+const FINE = new Set(["live", "finished", "done"]);
+
+/**
+ * @typedef {import("../types.js").Row} Row
+ * @typedef {{tone: "crit" | "warn", mark: string, text: string, view: string, symbol: string | null}} Item
+ * @typedef {{live: number, stale: number, closed: number, none: number}} Counts
+ * @typedef {{rows: Map<string, Row>, health: any, gaps: {symbol: string, count: number, at: number}[]}} State
+ */
+
+/** The number of instruments in each state. @param {Iterable<Row>} rows @param {number} now @param {boolean} connected @returns {Counts} */
+export function counts(rows, now, connected) {
+  const found = { live: 0, stale: 0, closed: 0, none: 0 };
+  for (const row of rows) found[name(row, now, connected)] += 1;
+  return found;
+}
+
+/**
+ * The most urgent items first.
+ * @param {State} state @param {Iterable<any>} alerts open alerts @param {number} now @param {boolean} connected
+ * @returns {Item[]}
+ */
+export function items(state, alerts, now, connected) {
+  return [...sources(state.health), ...firing(alerts, now), ...limited(stale(state.rows, now, connected), "stale prices"), ...missed(state.gaps, now)];
+}
+
+/** @param {any} health @returns {Item[]} */
+function sources(health) {
+  if (!health) return [];
+  return Object.entries(health.sources ?? {})
+    .filter(([, about]) => !FINE.has(about.state))
+    .map(([source, about]) => ({
+      tone: "crit", mark: "■", text: `Source ${source} is ${about.state}${about.detail ? `: ${about.detail}` : ""}`, view: "system", symbol: null,
+    })); // prettier-ignore
+}
+
+/** Critical alerts first, then the newest. @param {Iterable<any>} alerts @param {number} now @returns {Item[]} */
+function firing(alerts, now) {
+  const open = [...alerts].filter(({ state }) => state === "firing");
+  open.sort((a, b) => Number(b.severity === "critical") - Number(a.severity === "critical") || (a.time < b.time ? 1 : -1));
+  return limited(open.map((alert) => alertItem(alert, now)), "alerts");
+}
+
+/** @param {any} alert @param {number} now @returns {Item} */
+function alertItem({ severity, message, time }, now) {
+  const text = `${severity === "critical" ? "Critical" : "Warning"}: ${message.replace(/\.$/, "")} · ${age(now - Date.parse(time))} ago`;
+  if (severity === "critical") return { tone: "crit", mark: "▲▲", text, view: "alerts", symbol: null };
+  return { tone: "warn", mark: "▲", text, view: "alerts", symbol: null };
+}
+
+/** The oldest price first. @param {Map<string, Row>} rows @param {number} now @param {boolean} connected @returns {Item[]} */
+function stale(rows, now, connected) {
+  const found = [...rows.values()].filter((row) => name(row, now, connected) === "stale").sort((a, b) => a.at - b.at);
+  return found.map(({ symbol, at }) => ({ tone: "warn", mark: "!", text: `${symbol} is stale: last price ${age(now - at)} ago`, view: "instrument", symbol }));
+}
+
+/** Price gaps of the last minute. @param {{symbol: string, count: number, at: number}[]} gaps @param {number} now @returns {Item[]} */
+function missed(gaps, now) {
+  const recent = gaps.filter(({ at }) => now - at < 60_000);
+  return limited(
+    recent.map(({ symbol, count }) => ({ tone: "warn", mark: "!", text: `${symbol}: ${count} prices were not recovered`, view: "instrument", symbol })),
+    "gaps",
+  );
+}
+
+/** @param {Item[]} found @param {string} noun @returns {Item[]} */
+function limited(found, noun) {
+  if (found.length <= SHOWN) return found;
+  const { tone, mark, view } = found[SHOWN - 1];
+  const rest = { tone, mark, text: `and ${found.length - SHOWN + 1} more ${noun}`, view: view === "instrument" ? "market" : view, symbol: null };
+  return [...found.slice(0, SHOWN - 1), rest];
+}
+
+/**
+ * The strongest changes since the reference, at most `count` in each direction.
+ * @param {Iterable<Row>} rows @param {number} count
+ * @returns {{up: Row[], down: Row[]}}
+ */
+export function movers(rows, count) {
+  const moved = [];
+  for (const row of rows) {
+    if (row.mid === null || row.reference === null || row.marketOpen === false) continue;
+    const change = Number(row.mid) / Number(row.reference) - 1;
+    if (Math.abs(change) >= 0.00005 && Number.isFinite(change)) moved.push({ row, change });
+  }
+  moved.sort((a, b) => b.change - a.change);
+  const rising = moved.filter(({ change }) => change > 0);
+  const falling = moved.filter(({ change }) => change < 0).reverse();
+  return { up: rising.slice(0, count).map(({ row }) => row), down: falling.slice(0, count).map(({ row }) => row) };
+}

@@ -1,0 +1,98 @@
+// @ts-check
+/** The footer: sources, writer, database, Redis, the hub's clients, and price gaps since load. */
+import { time as clockText } from "../../zones.js";
+import { h } from "../h.js";
+
+const STATS_MS = 5_000;
+
+/** @param {import("../../types.js").App} app @param {HTMLElement} root */
+export function mountFooter(app, root) {
+  const loaded = app.clock.now();
+  const parts = h("ul", { class: "foot-list" });
+  root.append(parts);
+  root.setAttribute("aria-label", "State of the system");
+  root.tabIndex = 0; // it scrolls on narrow screens
+  /** @type {any} */
+  let stats = null;
+  let last = "";
+
+  function show() {
+    const items = [...sources(app.store.health), ...servers(app.store.health), ...hubItems(stats, app.hub.state), gaps(app, loaded)];
+    const text = JSON.stringify(items);
+    if (text === last) return;
+    last = text;
+    parts.replaceChildren(...items.map(([tone, label, title]) => item(tone, label, title)));
+  }
+
+  async function poll() {
+    const { client, state } = app.hub;
+    try {
+      stats = state === "live" ? await client.getServerStats() : null;
+    } catch {
+      stats = null;
+    }
+    show();
+  }
+
+  app.store.on("sources", show);
+  app.store.on("gaps", show);
+  app.hub.on("live", poll);
+  app.hub.on("state", () => {
+    if (app.hub.state !== "live") stats = null;
+    show();
+  });
+  app.settings.on("zone", show);
+  app.paint.every(STATS_MS, poll);
+  show();
+}
+
+/** @typedef {"ok" | "warn" | "crit" | "none"} Tone */
+
+const MARKS = { ok: "●", warn: "▲", crit: "■", none: "" };
+
+/** @param {Tone} tone @param {string} label @param {string} [title] */
+function item(tone, label, title) {
+  const mark = MARKS[tone] && h("span", { class: `foot-mark foot-${tone}`, "aria-hidden": "true", text: MARKS[tone] });
+  return h("li", { class: "foot-item", title }, mark, h("span", { text: label }));
+}
+
+/** @param {any} health @returns {[Tone, string, string?][]} */
+function sources(health) {
+  if (!health) return [["crit", "REST is not available"]];
+  if (health.sources === undefined) return []; // the caller may not read them
+  const entries = Object.entries(health.sources ?? {});
+  if (!entries.length) return [["warn", "no source"]];
+  return entries.map(([name, about]) => [tone(about.state), `${name} ${about.state}`, about.detail ?? undefined]);
+}
+
+/** @param {string} state @returns {Tone} */
+function tone(state) {
+  if (["live", "finished", "done"].includes(state)) return "ok";
+  return ["down", "failed", "refused"].includes(state) ? "crit" : "warn";
+}
+
+/** @param {any} health @returns {[Tone, string, string?][]} */
+function servers(health) {
+  if (!health) return [];
+  const behind = health.writer?.unstored;
+  /** @type {[Tone, string, string?]} */
+  const writer = behind === undefined || behind === null ? ["warn", "writer unknown"] : ["ok", `writer ${behind.toLocaleString("en")} behind`];
+  return [...(health.writer === undefined ? [] : [writer]), server("database", health.database), server("Redis", health.redis)];
+}
+
+/** @param {string} name @param {string} state @returns {[Tone, string]} */
+function server(name, state) {
+  return state === "connected" ? ["ok", name] : ["crit", `${name} ${state}`];
+}
+
+/** Statistics need a scope: without them the state of the connection remains. @param {any} stats @param {string} state @returns {[Tone, string][]} */
+function hubItems(stats, state) {
+  if (!stats) return state === "live" ? [["ok", "hub"]] : [["crit", "hub not connected"]];
+  return [[stats.slow_clients ? "warn" : "ok", `hub · ${stats.connected_clients} clients, ${stats.slow_clients} slow`]];
+}
+
+/** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string]} */
+function gaps({ store, settings }, loaded) {
+  const since = clockText(loaded, settings.get("zone")).slice(0, 5);
+  return [store.gapCount ? "warn" : "none", `${store.gapCount} price gaps since ${since}`];
+}
