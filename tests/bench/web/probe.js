@@ -10,7 +10,8 @@
   const links = []; // [state or "banner", time]
   const known = new Map(); // symbol -> timestamp of its last painted price
   const after = new MessageChannel(); // its tasks run after the frame
-  let [painted, stamped, direction] = [0, 0, 1];
+  let [painted, stamped] = [0, 0];
+  let [place, lowest, direction] = [0, 0, 1]; // of the scrolling list
   let waiting = []; // publication times of the prices of this frame
 
   const probe = {
@@ -99,11 +100,13 @@
     request(frame);
   }
 
+  /** Scroll to and fro. The layout is read once: reading it in each frame would compute it twice. */
   function scroll() {
     const list = document.querySelector(".grid-body");
-    list.scrollTop += 40 * direction;
-    if (list.scrollTop <= 0) direction = 1;
-    if (list.scrollTop + list.clientHeight >= list.scrollHeight - 1) direction = -1;
+    lowest ||= list.scrollHeight - list.clientHeight;
+    place = Math.max(0, Math.min(lowest, place + 40 * direction));
+    if (place === 0 || place === lowest) direction = place ? -1 : 1;
+    list.scrollTop = place;
   }
 
   function collectDelays() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from tests.bench.bars import Bar, Measured, Part
@@ -88,7 +89,7 @@ def costs(case: str, window: Window, empty: float, most: Bar | None = None, rati
     yield Measured(case, len(window.paints) / window.seconds, text="painted frames per second")
     yield Measured(case, empty, text="renderer of the empty page, % of a core")
     yield Measured(case, window.percent, most, text="renderer, % of a core")
-    yield Measured(case, window.percent / empty if empty else 0.0, ratio, text="renderer ÷ the empty page")
+    yield Measured(case, window.percent / empty if empty else math.inf, ratio, text="renderer ÷ the empty page")
 
 
 def _frames(case: str, window: Window, p95: Bar | None, p99: Bar) -> Iterator[Measured]:
