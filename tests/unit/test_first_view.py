@@ -29,5 +29,6 @@ def test_modulepreload_names_the_modules_of_the_first_view() -> None:
         f"{address}/{path.relative_to(folder)}" for address, folder in FOLDERS.items() for path in modules if path.is_relative_to(folder)
     }
     expected = sorted(addresses | {"ui/vendor/socket.io.esm.min.js"})
-    links = "".join(f'<link rel="modulepreload" href="{address}">\n' for address in expected)
+    # No text between the elements: each line break there would be a node of the document.
+    links = "\n>".join(f'<link rel="modulepreload" href="{address}"' for address in expected)
     assert links in PAGE.read_text(), f"write into {PAGE}:\n{links}"

@@ -23,6 +23,7 @@ from tests.bench.servers import ROOT, BenchError
 _BEAT_SECONDS = 0.02
 _SPREAD, _STEP = 14, 17  # fractional pips: a quarter of the changes is at least one spread, and tinted
 _META = {"received_at": TIME, "processed_at": TIME, "queue_size": 0}
+_MOST_UNSTORED = 5_000_000  # messages: no writer removes them, and five minutes have 750,000
 BOOK = "BTCUSDT"
 
 
@@ -114,7 +115,7 @@ def _message(message: DepthMessage) -> BookMessage:
 def main(kind: str, redis_url: str) -> None:
     """Publish until the process ends; a line on stdout follows the first messages."""
     options = json.loads(sys.stdin.readline())
-    with closing(Bus(redis_url, lambda: datetime.now(UTC))) as bus:
+    with closing(Bus(redis_url, lambda: datetime.now(UTC), limit=_MOST_UNSTORED)) as bus:
         if kind == "prices":
             _publish_prices(bus, **options)
         else:
