@@ -39,7 +39,7 @@ function ofThreshold(/** @type {any} */ { id, instrument, metric, op, value, cur
   return { key: `threshold:${id}:${time}`, critical: false, text: `${instrument} ${metric} ${op} ${value}: now ${current}` };
 }
 
-export class Notices {
+class Notices {
   #app;
   /** @type {Map<string, number>} key -> time of its notice */
   #seen = new Map();

@@ -14,7 +14,7 @@ const SHOWN_MS = 60_000; // the timer runs at once when the tab is shown
 let made = 0; // number of forms, for the ids of their lists
 
 /** The text of a threshold's value: a price as entered, a volatility in percent a day. */
-export function valueText(/** @type {{metric: string, value: string}} */ { metric, value }) {
+function valueText(/** @type {{metric: string, value: string}} */ { metric, value }) {
   return metric === "price" ? value : `${percent(Number(value))} a day`;
 }
 
