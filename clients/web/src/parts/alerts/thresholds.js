@@ -82,7 +82,7 @@ export function thresholds(app, { symbol }) {
 export function askThreshold(/** @type {App} */ app, /** @type {string} */ symbol) {
   const entry = fields(app, symbol);
   const actions = [{ label: "Add threshold", primary: true, run: () => submit(app, entry, symbol) }];
-  return dialog(app, { title: `Threshold for ${symbol}`, body: entry, actions });
+  return dialog({ title: `Threshold for ${symbol}`, body: entry, actions });
 }
 
 /** One row of the table; `show` writes a text only if it differs. */
