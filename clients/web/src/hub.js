@@ -135,10 +135,7 @@ class Hub {
     });
     this.client = client;
     this.#listen(client);
-    client.connect().then(
-      () => {},
-      () => {}, // `onError` has it
-    );
+    client.connect().catch(() => {}); // `onError` has it
   }
 
   /** Pass on what the client receives, as long as it is the current one. @param {any} client */
