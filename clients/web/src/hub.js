@@ -68,8 +68,7 @@ class Hub {
   }
 
   connect() {
-    this.#everConnected = false;
-    this.#fallback = false;
+    [this.#everConnected, this.#fallback] = [false, false];
     this.about = { since: null, retryAt: null, error: null, notFound: false };
     this.#become("connecting");
     clearTimeout(this.#notFound);
