@@ -29,8 +29,8 @@ class Store {
   symbols = [];
   /** Instruments without `max_rate`: each change of them may be tinted. @type {Set<string>} */
   fullRate = new Set();
-  /** The last answer of /health. @type {any} */
-  health = null;
+  /** The last answer of /health; null: none came, undefined: it is awaited. @type {any} */
+  health = undefined;
   /** Price gaps since load, oldest first. @type {{symbol: string, count: number, at: number, reason: string}[]} */
   gaps = [];
   gapCount = 0;
@@ -148,7 +148,7 @@ class Store {
     this.#early.clear();
     this.fullRate.clear();
     this.backlog.clear();
-    [this.symbols, this.gaps, this.gapCount, this.health] = [[], [], 0, null];
+    [this.symbols, this.gaps, this.gapCount, this.health] = [[], [], 0, undefined];
     this.emit("cleared");
     this.emit("instruments");
     this.emit("sources");

@@ -52,7 +52,7 @@ export interface Store {
   rows: Map<string, Row>;
   symbols: string[];
   fullRate: Set<string>;
-  /** The last answer of /health; null if REST does not answer. */
+  /** The last answer of /health; null if REST does not answer, undefined before the first answer. */
   health: any;
   gaps: { symbol: string; count: number; at: number; reason: string }[];
   gapCount: number;

@@ -87,7 +87,7 @@ class Panel {
 
   /** @param {any} error */
   #refused(error) {
-    if (error.status === 403) return this.#stop("forbidden", scopeText(error));
+    if (error.status === 403 || error.code === "forbidden") return this.#stop("forbidden", scopeText(error));
     if (error.status === 429) {
       this.#retryIn = Math.ceil(error.retryAfter ?? LAST_RETRY_S);
       this.#failed = "Too many requests";
@@ -95,7 +95,7 @@ class Panel {
     }
     this.#retryIn = Math.max(this.#wait, Math.ceil(error.retryAfter ?? 0));
     this.#wait = Math.min(LAST_RETRY_S, this.#wait * 2);
-    this.#failed = error.message.replace(/\.$/, "");
+    this.#failed = (error.reason ?? error.message).replace(/\.$/, ""); // `reason`: an error of the hub
     this.#countdown("error");
   }
 

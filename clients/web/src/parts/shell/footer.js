@@ -59,7 +59,7 @@ function item(tone, label, title) {
 
 /** @param {any} health @returns {[Tone, string, string?][]} */
 function sources(health) {
-  if (!health) return [["crit", "REST is not available"]];
+  if (!health) return health === null ? [["crit", "REST is not available"]] : [];
   if (health.sources === undefined) return []; // the caller may not read them
   const entries = Object.entries(health.sources ?? {});
   if (!entries.length) return [["warn", "no source"]];
