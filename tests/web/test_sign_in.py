@@ -77,7 +77,8 @@ def test_sign_in_refusals_scopes_and_revocation(pages: Pages, site: Site) -> Non
     await_link(page, "live")
     page.wait_for_function("() => tickwire.store.symbols.length === 2")
     assert page.is_hidden("#signin")
-    await_text(page, ".panel[data-state=forbidden]", "Your key lacks the scope `observe`")
+    for panel in ("Jobs", "Hub"):  # refused by REST, and by the hub
+        await_text(page, f".panel[aria-label={panel}][data-state=forbidden]", "Your key lacks the scope `observe`")
     assert page.evaluate("() => tickwire.hub.state") == "live", "the session stays"
     page.goto(site.view("#/i/GBP_USD"))
     await_text(page, ".view [data-state=forbidden]", "Your key has no right to GBP_USD")
@@ -95,8 +96,11 @@ def test_sign_in_refusals_scopes_and_revocation(pages: Pages, site: Site) -> Non
     }.items():
         assert secret not in text, place
 
+    page.keyboard.press("?")
+    await_text(page, "dialog[open]", "Keys")
     site.keys.revoke(key)
     await_text(page, "#signin", "the key or token was revoked")
+    page.wait_for_function("() => document.querySelector('dialog') === null")
     await_link(page, "signed-out")
     assert page.evaluate("() => tickwire.store.symbols.length") == 2, "the data stay, dimmed"
     assert page.get_attribute("#signin", "data-over") == "data"

@@ -28,6 +28,13 @@ export function spread(bid, ask, kind) {
   return number(kind === "fx" ? shifted(difference, pipDecimals(bid, ask)) : difference);
 }
 
+/** A correlation with two decimals and its sign; one that rounds to 0.00 has no sign. @param {number | null} value */
+export function correlation(value) {
+  if (value === null) return NONE;
+  const text = Math.abs(value).toFixed(2);
+  return text === "0.00" ? text : `${value < 0 ? MINUS : "+"}${text}`;
+}
+
 /**
  * The change since `reference` in percent with two decimals. A change that rounds to 0.00 % has no
  * sign: `sign` is -1, 0 or 1.
@@ -48,6 +55,11 @@ export function age(ms) {
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   return `${Math.floor(seconds / 3600)} h`;
+}
+
+/** "1 update", "1,200 updates". @param {number} count @param {string} noun */
+export function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** The text with the sign U+2212; null is "–". @param {string | number | null | undefined} text */

@@ -67,7 +67,6 @@ export function createRest(session) {
   return {
     get: async (path, params, { signal, also } = {}) => (await request("GET", path, { params, signal, also })).json(),
     post: async (path, body) => parsed(await (await request("POST", path, { body: body ?? {} })).text()),
-    del: async (path) => parsed(await (await request("DELETE", path)).text()),
     text: async (path, params) => (await request("GET", path, { params })).text(),
     async download(path, params, filename) {
       const url = URL.createObjectURL(await (await request("GET", path, { params })).blob());

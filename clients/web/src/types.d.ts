@@ -27,8 +27,6 @@ export interface Row {
   symbol: string;
   name: string;
   kind: string;
-  source: string | null;
-  precision: number | null;
   bid: string | null;
   ask: string | null;
   mid: string | null;
@@ -36,8 +34,6 @@ export interface Row {
   timestamp: string | null;
   seq: number | null;
   epoch: string | null;
-  /** Hub time of the arrival. */
-  arrived: number;
   /** Of `timestamp`, else of the arrival. */
   at: number;
   direction: -1 | 0 | 1;
@@ -56,7 +52,7 @@ export interface Store {
   rows: Map<string, Row>;
   symbols: string[];
   fullRate: Set<string>;
-  /** The last answer of /health; null if REST does not answer. */
+  /** The last answer of /health; null if REST does not answer, undefined before the first answer. */
   health: any;
   gaps: { symbol: string; count: number; at: number; reason: string }[];
   gapCount: number;
@@ -97,7 +93,6 @@ export interface Rest {
   /** `also`: statuses other than 2xx whose body is an answer. Throws `RestError` of rest.js. */
   get(path: string, params?: Record<string, any>, more?: { signal?: AbortSignal; also?: number[] }): Promise<any>;
   post(path: string, body?: any): Promise<any>;
-  del(path: string): Promise<any>;
   text(path: string, params?: Record<string, any>): Promise<string>;
   download(path: string, params: Record<string, any> | undefined, filename: string): Promise<void>;
 }

@@ -37,7 +37,7 @@ export function supersedes(/** @type {Alert} */ next, /** @type {Alert | undefin
   return next.updated_at >= known.updated_at;
 }
 
-export class Alerts {
+class Alerts {
   /** @type {Map<string, Alert>} alert_id -> firing or acknowledged alert */
   open = new Map();
   /** Whether state changes arrive by themselves; null before the first answer. */

@@ -87,7 +87,7 @@ class Ladder {
   _received() {
     this.changed = true;
     if (this.held !== null) this.held += 1;
-    this.app.paint.request();
+    if (!this.timer) this.app.paint.request();
   }
 
   /** @param {boolean} flag */
@@ -106,8 +106,7 @@ class Ladder {
     if (!this.changed || this.app.paint.paused || this.held !== null) return;
     const wait = this.last + PAINT_MS - now;
     if (wait > 0 && wait <= PAINT_MS) {
-      clearTimeout(this.timer);
-      this.timer = window.setTimeout(() => this.app.paint.request(), wait);
+      if (!this.timer) this.timer = window.setTimeout(() => this._waited(), wait);
       return;
     }
     this.last = now;
@@ -116,6 +115,12 @@ class Ladder {
     this.element.dataset.repaints = String(this.repaints);
     this._state();
     this._levels();
+  }
+
+  /** The frame after the wait of `_paint`. */
+  _waited() {
+    this.timer = 0;
+    this.app.paint.request();
   }
 
   _levels() {

@@ -36,7 +36,7 @@ function showKeys(app) {
   const rows = app.keys.list().map(({ key, label }) => h("tr", {}, h("td", {}, h("kbd", { text: key })), h("td", { text: label })));
   const head = h("tr", {}, h("th", { scope: "col", text: "Key" }), h("th", { scope: "col", text: "Action" }));
   const table = h("table", { class: "table" }, h("caption", { class: "sr-only", text: "Keys" }), h("thead", {}, head), h("tbody", {}, rows));
-  dialog(app, { title: "Keys", body: table, actions: [] });
+  dialog({ title: "Keys", body: table, actions: [] });
 }
 
 /**

@@ -14,7 +14,7 @@ const SHOWN_MS = 60_000; // the timer runs at once when the tab is shown
 let made = 0; // number of forms, for the ids of their lists
 
 /** The text of a threshold's value: a price as entered, a volatility in percent a day. */
-export function valueText(/** @type {{metric: string, value: string}} */ { metric, value }) {
+function valueText(/** @type {{metric: string, value: string}} */ { metric, value }) {
   return metric === "price" ? value : `${percent(Number(value))} a day`;
 }
 
@@ -82,7 +82,7 @@ export function thresholds(app, { symbol }) {
 export function askThreshold(/** @type {App} */ app, /** @type {string} */ symbol) {
   const entry = fields(app, symbol);
   const actions = [{ label: "Add threshold", primary: true, run: () => submit(app, entry, symbol) }];
-  return dialog(app, { title: `Threshold for ${symbol}`, body: entry, actions });
+  return dialog({ title: `Threshold for ${symbol}`, body: entry, actions });
 }
 
 /** One row of the table; `show` writes a text only if it differs. */

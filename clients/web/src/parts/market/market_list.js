@@ -7,7 +7,7 @@ import { STARRED, current, listNamed, symbolsOf, toggleStar } from "../../market
 import { Grid } from "../grid.js";
 import { gridHead } from "./grid_head.js";
 import { h, write } from "../h.js";
-import { scopeText } from "../shared/panel.js";
+import { emptyText, stateWithout, textWithout } from "./list_note.js";
 import { marketBar } from "./market_bar.js";
 
 const SORT_MS = 5000;
@@ -127,34 +127,14 @@ export class MarketList {
 
   /** @param {number} shown @param {number} total */
   #show(shown, total) {
-    const state = total === 0 && !this.#loaded ? this.#absence() : shown ? "ready" : "empty";
+    const { find, store } = this.#app;
+    const isMissing = total === 0 && !this.#loaded;
+    const state = isMissing ? stateWithout(this.#error) : shown ? "ready" : "empty";
     this.#skeleton.hidden = state !== "loading";
-    const text = state === "empty" ? this.#emptyText(total) : state === "loading" || state === "ready" ? "" : this.#errorText();
+    const text = isMissing ? textWithout(this.#error) : shown ? "" : emptyText({ total, health: store.health, find: find.text, list: this.#view.list });
     write(this.#note, text);
     this.#note.hidden = !text;
     this.element.dataset.state = state;
-  }
-
-  /** The state before the first list. @returns {"loading" | "error" | "forbidden" | "limited"} */
-  #absence() {
-    const status = this.#error?.status ?? 401; // signed out: the panel of the sign-in covers the list
-    if (status === 401) return "loading";
-    return status === 403 ? "forbidden" : status === 429 ? "limited" : "error";
-  }
-
-  #errorText() {
-    return this.#error.status === 403 ? scopeText(this.#error) : `The instruments are not loaded. ${this.#error.message} The page tries again.`;
-  }
-
-  /** @param {number} total */
-  #emptyText(total) {
-    const { find, store } = this.#app;
-    const sources = store.health?.sources;
-    if (total === 0 && sources && Object.keys(sources).length === 0) return "No source is configured. Set SOURCES=… and restart.";
-    if (total === 0) return "There is no instrument: none is enabled, or your key may read none.";
-    if (find.text) return `No instrument matches “${find.text}”. Esc clears the find field.`;
-    if (this.#view.list === STARRED) return "No instrument has a star. Press s on a row, or its star.";
-    return this.#view.list === null ? "There is no instrument of this kind." : `The list ${this.#view.list} has no such instrument. Edit it with ✎.`;
   }
 
   /** @param {any} error */

@@ -15,7 +15,6 @@ export function panel(app, about) {
 }
 
 class Panel {
-  #app;
   #about;
   #note = h("p", { class: "panel-note", role: "status", hidden: true });
   #abort = new AbortController();
@@ -31,7 +30,6 @@ class Panel {
 
   /** @param {import("../../types.js").App} app @param {import("../../types.js").PanelAbout} about */
   constructor(app, about) {
-    this.#app = app;
     this.#about = about;
     const title = h("h2", { class: "panel-title", text: about.title });
     this.element = h(
@@ -89,7 +87,7 @@ class Panel {
 
   /** @param {any} error */
   #refused(error) {
-    if (error.status === 403) return this.#stop("forbidden", scopeText(error));
+    if (error.status === 403 || error.code === "forbidden") return this.#stop("forbidden", scopeText(error));
     if (error.status === 429) {
       this.#retryIn = Math.ceil(error.retryAfter ?? LAST_RETRY_S);
       this.#failed = "Too many requests";
@@ -97,7 +95,7 @@ class Panel {
     }
     this.#retryIn = Math.max(this.#wait, Math.ceil(error.retryAfter ?? 0));
     this.#wait = Math.min(LAST_RETRY_S, this.#wait * 2);
-    this.#failed = error.message.replace(/\.$/, "");
+    this.#failed = (error.reason ?? error.message).replace(/\.$/, ""); // `reason`: an error of the hub
     this.#countdown("error");
   }
 

@@ -1,5 +1,6 @@
 // @ts-check
 /** The footer: sources, writer, database, Redis, the hub's clients, and price gaps since load. */
+import { counted } from "../../format.js";
 import { time as clockText } from "../../zones.js";
 import { h } from "../h.js";
 
@@ -58,7 +59,7 @@ function item(tone, label, title) {
 
 /** @param {any} health @returns {[Tone, string, string?][]} */
 function sources(health) {
-  if (!health) return [["crit", "REST is not available"]];
+  if (!health) return health === null ? [["crit", "REST is not available"]] : [];
   if (health.sources === undefined) return []; // the caller may not read them
   const entries = Object.entries(health.sources ?? {});
   if (!entries.length) return [["warn", "no source"]];
@@ -88,11 +89,11 @@ function server(name, state) {
 /** Statistics need a scope: without them the state of the connection remains. @param {any} stats @param {string} state @returns {[Tone, string][]} */
 function hubItems(stats, state) {
   if (!stats) return state === "live" ? [["ok", "hub"]] : [["crit", "hub not connected"]];
-  return [[stats.slow_clients ? "warn" : "ok", `hub · ${stats.connected_clients} clients, ${stats.slow_clients} slow`]];
+  return [[stats.slow_clients ? "warn" : "ok", `hub · ${counted(stats.connected_clients, "client")}, ${stats.slow_clients} slow`]];
 }
 
 /** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string]} */
 function gaps({ store, settings }, loaded) {
   const since = clockText(loaded, settings.get("zone")).slice(0, 5);
-  return [store.gapCount ? "warn" : "none", `${store.gapCount} price gaps since ${since}`];
+  return [store.gapCount ? "warn" : "none", `${counted(store.gapCount, "price gap")} since ${since}`];
 }

@@ -52,7 +52,7 @@ class Fills {
     this._show = () => this._table.show(this._rows.map((fill) => row(app, fill, when)));
     this._panel = panel(app, {
       title: "Recent fills",
-      actions: [csvButton(app, "fills", filter)],
+      actions: csvButton(app, "fills", filter),
       load: (/** @type {AbortSignal} */ signal) =>
         filtered(filter, () => app.rest.get("fills", { ...filter, order: "desc", limit: LIMIT }, { signal })),
       show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => this._loaded(body.fills, content),
