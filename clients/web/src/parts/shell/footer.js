@@ -2,6 +2,7 @@
 /** The footer: sources, writer, database, Redis, the hub's clients, and price gaps since load. */
 import { time as clockText } from "../../zones.js";
 import { h } from "../h.js";
+import { CLIENTS_HINT } from "../shared/hints.js";
 
 const STATS_MS = 5_000;
 
@@ -15,9 +16,10 @@ export function mountFooter(app, root) {
   /** @type {any} */
   let stats = null;
   let last = "";
+  let asked = false; // /health has answered or failed
 
   function show() {
-    const items = [...sources(app.store.health), ...servers(app.store.health), ...hubItems(stats), gaps(app, loaded)];
+    const items = [...(asked ? sources(app.store.health) : []), ...servers(app.store.health), ...hubItems(stats, app.hub.state), gaps(app, loaded)];
     const text = JSON.stringify(items);
     if (text === last) return;
     last = text;
@@ -34,7 +36,10 @@ export function mountFooter(app, root) {
     show();
   }
 
-  app.store.on("sources", show);
+  app.store.on("sources", () => {
+    asked = true;
+    show();
+  });
   app.store.on("gaps", show);
   app.hub.on("live", poll);
   app.hub.on("state", () => {
@@ -74,8 +79,11 @@ function tone(state) {
 function servers(health) {
   if (!health) return [];
   const behind = health.writer?.unstored;
+  const late = (health.failing ?? []).includes("writer");
   /** @type {[Tone, string, string?]} */
-  const writer = behind === undefined || behind === null ? ["warn", "writer unknown"] : ["ok", `writer ${behind.toLocaleString("en")} behind`];
+  const writer = behind === undefined || behind === null
+    ? ["warn", "writer unknown"]
+    : [late ? "warn" : "ok", `writer ${behind.toLocaleString("en")} behind`, "Prices that are not stored yet"];
   return [writer, server("database", health.database), server("Redis", health.redis)];
 }
 
@@ -84,14 +92,15 @@ function server(name, state) {
   return state === "connected" ? ["ok", name] : ["crit", `${name} ${state}`];
 }
 
-/** @param {any} stats @returns {[Tone, string][]} */
-function hubItems(stats) {
-  if (!stats) return [["crit", "hub not connected"]];
-  return [[stats.slow_clients ? "warn" : "ok", `hub · ${stats.connected_clients} clients, ${stats.slow_clients} slow`]];
+/** @param {any} stats @param {string} state of the connection @returns {[Tone, string, string?][]} */
+function hubItems(stats, state) {
+  if (!stats) return state === "live" || state === "connecting" ? [["none", "hub …"]] : [["crit", "hub not connected"]];
+  const { connected_clients: clients, slow_clients: slow } = stats;
+  return [[slow ? "warn" : "ok", `hub · ${clients} ${clients === 1 ? "client" : "clients"}, ${slow} slow`, CLIENTS_HINT]];
 }
 
-/** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string]} */
+/** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string, string?]} */
 function gaps({ store, settings }, loaded) {
   const since = clockText(loaded, settings.get("zone")).slice(0, 5);
-  return [store.gapCount ? "warn" : "none", `${store.gapCount} price gaps since ${since}`];
+  return [store.gapCount ? "warn" : "none", `${store.gapCount} price ${store.gapCount === 1 ? "gap" : "gaps"} since ${since}`, "Prices that this page has missed since it was loaded"];
 }
