@@ -38,10 +38,11 @@ export class LadderPanel {
     this.depths = depthButtons(app);
     this.body = h("div", { class: "panel-body ladder-body" });
     this.switch = h("button", { class: "button", type: "button", title: "Key b", "aria-expanded": "false", onclick: () => this.toggle() });
-    const link = h("a", { href: app.router.href("book", symbol), text: "Full view" });
+    const [view, text] = always ? ["instrument", "Chart"] : ["book", "Full view"];
+    const link = h("a", { href: app.router.href(view, symbol), text });
     this.element = h("section", { class: "panel ladder-panel", "aria-label": "Ladder" },
       h("div", { class: "panel-head" }, h("h2", { class: "panel-title", text: "Ladder" }),
-        h("div", { class: "panel-actions" }, this.depths.element, always ? null : [link, this.switch])),
+        h("div", { class: "panel-actions" }, this.depths.element, link, always ? null : this.switch)),
       this.body);
   }
 
