@@ -82,8 +82,9 @@ def test_keys_of_the_page(page: Page, site: Site) -> None:
     assert page.input_value("input[type=search]") == "gbpusd"
     page.keyboard.press("Enter")
     page.wait_for_function("() => location.hash === '#/i/GBP_USD'")
-    page.keyboard.press("Escape")
     assert page.input_value("input[type=search]") == ""
+    page.keyboard.press("2")  # the keys of the instrument work without a click
+    page.wait_for_function("() => location.hash === '#/i/GBP_USD?interval=5m'")
     page.evaluate("() => localStorage.setItem('tickwire.shortcuts', 'false')")
     page.reload()
     await_link(page, "live")

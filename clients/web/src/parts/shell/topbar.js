@@ -70,10 +70,9 @@ function find(app) {
     spellcheck: "false",
     oninput: () => app.find.set(field.value),
     onkeydown: (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Escape") {
-        app.find.set("");
-        field.blur();
-      } else if (event.key === "Enter") openFirst(app);
+      if (event.key !== "Escape" && !(event.key === "Enter" && openFirst(app))) return;
+      app.find.set("");
+      field.blur(); // so that the keys of the view work at once
     },
   });
   app.find.onFocus(() => field.focus());
@@ -83,10 +82,10 @@ function find(app) {
   return h("div", { class: "top-find-box", role: "search" }, field);
 }
 
-/** @param {import("../../types.js").App} app */
+/** Whether an instrument has been opened. @param {import("../../types.js").App} app */
 function openFirst({ find, store, router }) {
   const wanted = find.text.trim().toLowerCase();
-  if (!wanted) return;
+  if (!wanted) return false;
   const plain = wanted.replace(/[^a-z0-9]/g, "");
   const rank = (/** @type {string} */ symbol) => {
     const name = symbol.toLowerCase();
@@ -96,7 +95,9 @@ function openFirst({ find, store, router }) {
     return store.rows.get(symbol)?.name.toLowerCase().includes(wanted) ? 3 : 4;
   };
   const [best] = [...store.symbols].sort((a, b) => rank(a) - rank(b));
-  if (best && rank(best) < 4) router.go(router.href("instrument", best));
+  if (!best || rank(best) === 4) return false;
+  router.go(router.href("instrument", best));
+  return true;
 }
 
 /** The state of the connection and the delay of deliveries. @param {import("../../types.js").App} app */
