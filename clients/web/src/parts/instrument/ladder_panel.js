@@ -49,6 +49,7 @@ export class LadderPanel {
   /** Open or close the pane: the address keeps that. */
   toggle() {
     this.app.router.query({ ladder: this.shown ? null : 1 });
+    if (this.shown) this.element.scrollIntoView({ block: "start" }); // it is below the fold
   }
 
   /** @param {Route} route */
