@@ -23,9 +23,9 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) scripts/check_imports.py
 	$(PY) scripts/structure.py
 
-bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability or books alone, BENCH=--quick for an impression
+bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability, books or web alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
-	for part in $(or $(PART),fanout ingest analytics hardening access observability books); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
+	for part in $(or $(PART),fanout ingest analytics hardening access observability books web); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
 
 screenshots: venv-dev  ## write docs/images/dashboard-*.png; NAMES="market alerts" for these alone
 	@exec $(PY) -m tests.web.screens $(NAMES)

@@ -1,6 +1,6 @@
 """The benchmarks, with ratios to peers of the same run. Linux only.
 
-`python -m tests.bench fanout|ingest|analytics|hardening|access|observability|books`
+`python -m tests.bench fanout|ingest|analytics|hardening|access|observability|books|web`
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
 from tests.bench import ingest as ingest_runner
 from tests.bench import observability as observability_runner
+from tests.bench import web as web_runner
 from tests.bench.figures import Results
-from tests.bench.servers import PEERS, ROOT
+from tests.bench.servers import PEERS, ROOT, BenchError
 from tests.bench.shapes import SHAPES
+from tests.bench.web import chromium
 
 Command = Callable[..., Any]
 
@@ -170,6 +172,18 @@ def observability(parts: str, rounds: int, quick: bool, pin: bool, out: Path) ->
 def books(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure order books: cost of a message, memory, resync, and their sockets."""
     _measure(books_runner.TITLE, books_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "books.md")
+
+
+@bench.command()
+@_options(web_runner.PARTS, rounds=1, quick="8 seconds each, without the time to settle.")
+def web(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
+    """Measure the dashboard in Chromium against its goals. Its processes share all CPUs."""
+    try:
+        chromium.executable()
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    del pin  # a browser has many processes, which run beside the servers on a user's machine too
+    _measure(web_runner.TITLE, web_runner.PARTS, parts, rounds, quick, pin=False, file=out / "web.md")
 
 
 def _measure(title: str, table: dict[str, bars.Part], parts: str, rounds: int, quick: bool, pin: bool, file: Path) -> None:

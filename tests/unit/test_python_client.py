@@ -445,6 +445,17 @@ def test_subscription_to_all_becomes_a_list_after_one_unsubscribe(hub: Hub, clie
     assert client.session.opening() == [("subscribe", {"pairs": ["GBP_USD"], "since": {"GBP_USD": {"epoch": "one", "seq": 1}}})]
 
 
+def test_subscription_to_all_is_repeated_with_the_rates_of_single_instruments(client: Client) -> None:
+    assert client.session.all_again() == []
+    client.session.want("all", (), 5, {})
+    client.session.answered({"pairs": "all"}, confirmed())
+    client.session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1), price("GBP_USD", 1)))
+    client.session.want(["EUR_USD"], (), None, {})
+    client.session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
+    asked = [(payload["pairs"], payload.get("max_rate")) for _, payload in client.session.all_again()]
+    assert asked == [("all", 5), (["EUR_USD"], None)]
+
+
 def test_refused_subscription_is_removed() -> None:
     session = Session()
     session.want(["EUR_USD"], (), None, {})

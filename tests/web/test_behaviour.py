@@ -50,6 +50,7 @@ def test_hidden_tab_paints_nothing_and_shows_the_right_prices_afterwards(page: P
     for number in range(4, 9):
         site.publish(SYMBOL, f"0.6500{number}", f"0.6501{number}")
     await_mid(page, SYMBOL, "0.65013")  # the connection is kept
+    page.evaluate("() => { tickwire.hub.emit('live', {again: true}); tickwire.hub.emit('instruments_changed', {}); }")  # as after a loss
     page.wait_for_timeout(6_000)  # longer than the shortest time between two polls
     assert page.evaluate("() => tickwire.paint.count") == painted
     assert pages.requests[sent:] == []

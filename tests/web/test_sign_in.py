@@ -95,8 +95,11 @@ def test_sign_in_refusals_scopes_and_revocation(pages: Pages, site: Site) -> Non
     }.items():
         assert secret not in text, place
 
+    page.keyboard.press("?")
+    await_text(page, "dialog[open]", "Keys")
     site.keys.revoke(key)
     await_text(page, "#signin", "the key or token was revoked")
+    page.wait_for_function("() => document.querySelector('dialog') === null")
     await_link(page, "signed-out")
     assert page.evaluate("() => tickwire.store.symbols.length") == 2, "the data stay, dimmed"
     assert page.get_attribute("#signin", "data-over") == "data"

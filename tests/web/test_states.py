@@ -44,6 +44,20 @@ def test_rows_are_there_before_the_hub_and_skeletons_before_rest(pages: Pages, s
     assert page.evaluate("() => tickwire.store.rows.get('EUR_USD').mid"), "the prices of REST stay"
 
 
+def test_list_shows_why_it_is_empty_and_tries_again(pages: Pages, site: Site) -> None:
+    pages.allow("status of 503")
+    page = pages.open()
+    answer = {"error": {"code": "unavailable", "message": "the database does not answer", "details": {}}}
+    page.route("**/symbols", lambda route: route.fulfill(status=503, json=answer))
+    page.goto(site.view())
+    page.wait_for_selector(".grid[data-state=error] .grid-note", state="visible")
+    await_text(page, ".grid-note", "The instruments are not loaded. The database does not answer. The page tries again.")
+    assert not page.is_visible(".grid-skeleton")
+    page.unroute("**/symbols")
+    page.wait_for_selector(".grid[data-state=ready] .grid-row[data-symbol=EUR_USD]", state="visible")
+    assert page.is_hidden(".grid-note")
+
+
 def test_pause_keeps_the_connection_and_counts_the_updates(pages: Pages, site: Site) -> None:
     page = opened(pages.open(), site.view())
     page.keyboard.press("f")

@@ -206,14 +206,15 @@ export class Session {
   /** A subscription to all instruments holds those of its moment: repeat it for added ones. */
   async #instrumentsChanged({ added, removed }) {
     this.subscriptions.dropped(removed);
-    const payload = this.subscriptions.allAgain();
-    if (!payload || !added.length) return;
+    if (!added.length) return;
     const number = this.#number;
+    const waiting = this.subscriptions.allAgain();
     try {
-      for (;;) {
-        const answer = await this.#exchange("subscribe", payload, deadlineOf(RESUME_ANSWER_MS));
-        if (answer === LOST || answer.body.code !== "too_many_requests") return;
-        await pause(RATE_LIMIT_PAUSE_MS);
+      while (waiting.length) {
+        const answer = await this.#exchange("subscribe", waiting[0], deadlineOf(RESUME_ANSWER_MS));
+        if (answer === LOST) return;
+        if (answer.body.code === "too_many_requests") await pause(RATE_LIMIT_PAUSE_MS);
+        else waiting.shift();
         if (number !== this.#number) return; // the new connection has subscribed to them
       }
     } catch {

@@ -153,11 +153,17 @@ export class Subscriptions {
     });
   }
 
-  /** The payload that subscribes to all instruments again; null without such a subscription. */
+  /**
+   * The payloads that subscribe to all instruments again, and then to those with another rate than
+   * that of "all"; none without a subscription to all.
+   */
   allAgain() {
-    if (!this.#everything) return null;
-    const { rate } = this.#everything;
-    return rate === null ? { pairs: "all" } : { pairs: "all", max_rate: rate };
+    if (!this.#everything) return [];
+    const all = this.#everything.rate;
+    const others = new Map(); // rate -> pairs
+    for (const [pair, { rate }] of this.#prices) if (rate !== all) others.set(rate, [...(others.get(rate) ?? []), pair]);
+    const again = [...others].flatMap(([rate, pairs]) => chunks(pairs).map((some) => ({ pairs: some, ...rated(rate) })));
+    return [{ pairs: "all", ...rated(all) }, ...again];
   }
 
   /** Drop the topics of instruments that are gone: the hub has ended their subscriptions. */
@@ -258,6 +264,11 @@ function named({ event, instrument, interval, topic }, gap) {
 /** The subscribed candles in an answer, as "PAIR|interval". */
 function candlesHeld({ candles }) {
   return new Set((candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
+}
+
+/** The field of a payload that names its rate in Hz; null is without one. */
+function rated(rate) {
+  return rate === null ? {} : { max_rate: rate };
 }
 
 function chunks(items) {

@@ -171,6 +171,17 @@ test("subscription to all: resumes with new instruments until one is unsubscribe
   assert.deepEqual(held.resumption(["EUR_USD", "NEW_ONE"]), []);
 });
 
+test("subscription to all: repeated for added instruments, with the rates of single ones", () => {
+  const held = new Subscriptions();
+  assert.deepEqual(held.allAgain(), []);
+  const payload = { pairs: "all", max_rate: 5 };
+  held.confirmed({ payload }, confirmed(["AAPL", "EUR_USD", "GBP_USD"], { max_rate: 5 }));
+  assert.deepEqual(held.allAgain(), [payload]);
+  held.confirmed({ payload: { pairs: ["EUR_USD"] } }, confirmed(["AAPL", "EUR_USD", "GBP_USD"]));
+  held.confirmed({ payload: { pairs: ["AAPL"] } }, confirmed(["AAPL", "EUR_USD", "GBP_USD"], { max_rate: 1 }));
+  assert.deepEqual(held.allAgain(), [payload, { pairs: ["AAPL"], max_rate: 1 }, { pairs: ["EUR_USD"] }]);
+});
+
 test("resumed candles: changed candles are delivered from the snapshot, after the gap", () => {
   const candle = (seq, epoch) => ({ instrument: "EUR_USD", interval: "1m", candle: {}, ...at(seq, epoch) });
   const [held, room] = [new Subscriptions(), { pair: "EUR_USD", interval: "1m" }];

@@ -197,9 +197,9 @@ class _Listener:
         client = self._client
         with client._lock:
             client._deliver(client._session.receive(event, body))
-            again = client._session.all_again() if event == "instruments_changed" else None
-        if again is not None:
-            client._link.request(*again, _log_refusal)
+            again = client._session.all_again() if event == "instruments_changed" else []
+        for request in again:
+            client._link.request(*request, _log_refusal)
         client._handled(event)
         if event == "credentials_expiring":
             client._renewal.expiring(body)

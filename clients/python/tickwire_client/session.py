@@ -52,17 +52,21 @@ class Session:
 
     def opening(self) -> list[Request]:
         """The requests for a new connection: all subscriptions, each since its last position."""
+        requests = self._price_requests()
+        candles = [key for key in self._candles if key not in self._unconfirmed]
+        requests += [("subscribe", self._payload([], part, None)) for part in _parts(candles)]
+        return requests + [("subscribe", payload) for payload in (*self.all_alerts.opening(), *self.books.opening())]
+
+    def _price_requests(self) -> list[Request]:
+        """The requests for the held prices: all instruments, then those with rates of their own."""
         requests: list[Request] = []
-        waiting = self._unconfirmed
-        if self._all is not None and _ALL_KEY not in waiting:
+        if self._all is not None and _ALL_KEY not in self._unconfirmed:
             requests.append(("subscribe", self._payload(ALL, [], self._all[0])))
-        held = {pair: rate for pair, rate in self._pairs.items() if (pair, None) not in waiting}
+        held = {pair: rate for pair, rate in self._pairs.items() if (pair, None) not in self._unconfirmed}
         for rate in dict.fromkeys(held.values()):
             pairs = [pair for pair, its in held.items() if its == rate]
             requests += [("subscribe", self._payload(part, [], rate)) for part in _parts(pairs)]
-        candles = [key for key in self._candles if key not in waiting]
-        requests += [("subscribe", self._payload([], part, None)) for part in _parts(candles)]
-        return requests + [("subscribe", payload) for payload in (*self.all_alerts.opening(), *self.books.opening())]
+        return requests
 
     def want(
         self,
@@ -163,11 +167,12 @@ class Session:
             payload["candles"] = [_series_body(each) for each in candles]
         return payload
 
-    def all_again(self) -> Request | None:
-        """The request that extends a subscription to all instruments to the added ones."""
-        if self._all is None or _ALL_KEY in self._unconfirmed:
-            return None
-        return "subscribe", self._payload(ALL, [], self._all[0])
+    def all_again(self) -> list[Request]:
+        """The requests that extend a subscription to all instruments to the added ones.
+
+        Instruments with a rate of their own get it back after that.
+        """
+        return [] if self._all is None or _ALL_KEY in self._unconfirmed else self._price_requests()
 
     def wants(self, instrument: str) -> bool:
         return self._all is not None or instrument in self._pairs

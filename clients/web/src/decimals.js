@@ -76,14 +76,6 @@ export function divide(a, b, digits) {
   return text({ digits: quotient(left * power(digits), right), scale: digits });
 }
 
-/**
- * The value with `digits` decimals, rounded half to even.
- * @param {string} value @param {number} digits
- */
-export function round(value, digits) {
-  return divide(value, "1", digits);
-}
-
 /** @param {Decimal} a @param {Decimal} b @returns {Decimal} */
 function added(a, b) {
   const [left, right] = aligned(a, b);

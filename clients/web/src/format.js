@@ -28,6 +28,13 @@ export function spread(bid, ask, kind) {
   return number(kind === "fx" ? shifted(difference, pipDecimals(bid, ask)) : difference);
 }
 
+/** A correlation with two decimals and its sign; one that rounds to 0.00 has no sign. @param {number | null} value */
+export function correlation(value) {
+  if (value === null) return NONE;
+  const text = Math.abs(value).toFixed(2);
+  return text === "0.00" ? text : `${value < 0 ? MINUS : "+"}${text}`;
+}
+
 /**
  * The change since `reference` in percent with two decimals. A change that rounds to 0.00 % has no
  * sign: `sign` is -1, 0 or 1.

@@ -68,8 +68,7 @@ class Hub {
   }
 
   connect() {
-    this.#everConnected = false;
-    this.#fallback = false;
+    [this.#everConnected, this.#fallback] = [false, false];
     this.about = { since: null, retryAt: null, error: null, notFound: false };
     this.#become("connecting");
     clearTimeout(this.#notFound);
@@ -135,10 +134,7 @@ class Hub {
     });
     this.client = client;
     this.#listen(client);
-    client.connect().then(
-      () => {},
-      () => {}, // `onError` has it
-    );
+    client.connect().catch(() => {}); // `onError` has it
   }
 
   /** Pass on what the client receives, as long as it is the current one. @param {any} client */

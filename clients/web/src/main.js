@@ -37,7 +37,7 @@ async function start() {
   const banner = mountBanner(place("banner"));
   const config = await untilAnswer(() => loadConfig(rest), banner);
   const paint = createPaint(clock);
-  const store = createStore(clock, paint.mark);
+  const store = createStore(clock, (symbol, updates) => paint.mark(symbol, updates));
   const hub = createHub({ config, clock, session, store });
   const announce = createAnnouncer(place("announcer"));
   const base = { config, store, paint, clock, rest, hub, session, settings, announce };

@@ -6,22 +6,68 @@
 
 /** @param {import("./types.js").Clock} clock @returns {import("./types.js").Paint} */
 export function createPaint(clock) {
-  /** @type {Set<import("./types.js").Painter>} */
-  const painters = new Set();
-  /** @type {Set<string>} */
-  let dirty = new Set();
-  let frame = 0;
-  let paused = false;
-  let [waiting, count] = [0, 0];
+  return new Paint(clock);
+}
 
-  function run() {
-    frame = 0;
+class Paint {
+  #clock;
+  /** @type {Set<import("./types.js").Painter>} */
+  #painters = new Set();
+  /** @type {Set<string>} */
+  #dirty = new Set();
+  #frame = 0; // the requested frame; 0: none
+  paused = false;
+  waiting = 0;
+  count = 0;
+
+  /** @param {import("./types.js").Clock} clock */
+  constructor(clock) {
+    this.#clock = clock;
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) cancelAnimationFrame(this.#frame);
+      this.#frame = 0;
+      this.request();
+    });
+  }
+
+  /** @param {import("./types.js").Painter} painter */
+  register(painter) {
+    this.#painters.add(painter);
+    this.request(true);
+    return () => void this.#painters.delete(painter);
+  }
+
+  request(force = false) {
+    if (this.#frame || document.hidden || (this.paused && !force)) return;
+    this.#frame = requestAnimationFrame(() => this.#run());
+  }
+
+  /** @param {string} symbol */
+  mark(symbol, updates = 0) {
+    this.#dirty.add(symbol);
+    if (this.paused) this.waiting += updates;
+    this.request();
+  }
+
+  /** @param {boolean} flag */
+  pause(flag) {
+    [this.paused, this.waiting] = [flag, 0];
+    this.request();
+  }
+
+  /** @param {number} ms @param {() => void} run */
+  every(ms, run) {
+    return everyVisible(ms, run);
+  }
+
+  #run() {
+    this.#frame = 0;
     if (document.hidden) return;
-    const changed = paused ? new Set() : dirty;
-    if (!paused) dirty = new Set();
-    count += 1;
-    const now = clock.now();
-    for (const painter of [...painters]) {
+    const changed = this.paused ? new Set() : this.#dirty;
+    if (!this.paused) this.#dirty = new Set();
+    this.count += 1;
+    const now = this.#clock.now();
+    for (const painter of [...this.#painters]) {
       try {
         painter(changed, now);
       } catch (error) {
@@ -29,45 +75,6 @@ export function createPaint(clock) {
       }
     }
   }
-
-  function request(force = false) {
-    if (frame || document.hidden || (paused && !force)) return;
-    frame = requestAnimationFrame(run);
-  }
-
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) cancelAnimationFrame(frame);
-    frame = 0;
-    request();
-  });
-  return {
-    register(painter) {
-      painters.add(painter);
-      request(true);
-      return () => void painters.delete(painter);
-    },
-    request,
-    mark(symbol, updates = 0) {
-      dirty.add(symbol);
-      if (paused) waiting += updates;
-      request();
-    },
-    pause(flag) {
-      paused = flag;
-      waiting = 0;
-      if (!flag) request();
-    },
-    every: (ms, run) => everyVisible(ms, run),
-    get paused() {
-      return paused;
-    },
-    get waiting() {
-      return waiting;
-    },
-    get count() {
-      return count;
-    },
-  };
 }
 
 /**

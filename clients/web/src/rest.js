@@ -16,7 +16,6 @@ export class RestError extends Error {
   constructor(status, code, message, details = {}, retryAfter = null) {
     super(message);
     this.name = "RestError";
-    Object.assign(this, { status, code, details, retryAfter });
     this.status = status;
     this.code = code;
     this.details = details;
@@ -68,7 +67,6 @@ export function createRest(session) {
   return {
     get: async (path, params, { signal, also } = {}) => (await request("GET", path, { params, signal, also })).json(),
     post: async (path, body) => parsed(await (await request("POST", path, { body: body ?? {} })).text()),
-    del: async (path) => parsed(await (await request("DELETE", path)).text()),
     text: async (path, params) => (await request("GET", path, { params })).text(),
     async download(path, params, filename) {
       const url = URL.createObjectURL(await (await request("GET", path, { params })).blob());
@@ -98,8 +96,12 @@ async function errorOf(answer) {
   const { error } = parsed(await answer.text().catch(() => "")) ?? {};
   const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
   const retryAfter = Number.isFinite(seconds) ? seconds : (error?.details?.retry_after ?? null);
-  const message = error?.message ?? `REST answered ${answer.status}.`;
-  return new RestError(answer.status, error?.code ?? "http", message, error?.details ?? {}, retryAfter);
+  return new RestError(answer.status, error?.code ?? "http", sentence(error?.message ?? `REST answered ${answer.status}`), error?.details ?? {}, retryAfter);
+}
+
+/** The text with a capital letter at its begin and a full stop at its end. @param {string} text */
+function sentence(text) {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 /** @param {string} text */

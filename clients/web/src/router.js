@@ -17,7 +17,7 @@ const PATHS = Object.fromEntries(Object.entries(VIEWS).map(([path, view]) => [vi
 const WITH_SYMBOL = new Set(["instrument", "book"]);
 
 /** @param {string} hash @returns {import("./types.js").Route} */
-export function parseRoute(hash) {
+function parseRoute(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [first, symbol, ...rest] = path.split("/");
   const found = Object.hasOwn(VIEWS, first) ? VIEWS[first] : "unknown";

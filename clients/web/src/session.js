@@ -9,25 +9,89 @@ const KEY = "tickwire.credential";
 
 /** @returns {import("./types.js").Session} */
 export function createSession() {
-  const topics = new Topics();
-  let credential = read();
-  /** @type {import("./types.js").SessionState} */
-  let state = "open";
-  /** @type {string | null} */
-  let reason = null;
-  /** @type {string[] | null} */
-  let scopes = null;
+  return new Session();
+}
 
-  /** @param {import("./types.js").SessionState} next @param {string | null} [why] */
-  function become(next, why = null) {
-    [state, reason] = [next, why];
-    topics.emit("change", next);
+class Session {
+  #topics = new Topics();
+  #credential = read();
+  /** @type {import("./types.js").SessionState} */
+  state = "open";
+  /** @type {string | null} */
+  reason = null;
+  /** @type {string[] | null} */
+  scopes = null;
+
+  get signedIn() {
+    return this.#credential !== null;
+  }
+
+  credential() {
+    return this.#credential;
+  }
+
+  /** @param {string} text */
+  signIn(text) {
+    this.#keep(text);
+    this.#become("open");
+  }
+
+  /** Continue without a credential. */
+  open() {
+    this.#keep(null);
+    this.#become("open");
+  }
+
+  /** Exchange the token of a running session: the client fetches it at its next attempt. @param {string} text */
+  renew(text) {
+    this.#keep(text);
+  }
+
+  signOut() {
+    this.#keep(null);
+    this.#become("needed");
+  }
+
+  /** A request was refused. @param {string | null} sent the credential that it had */
+  unauthorized(sent) {
+    if (sent !== this.#credential) return; // the answer to an earlier credential
+    if (this.state !== "open") return;
+    this.#keep(null);
+    this.#become(sent === null ? "needed" : "refused");
+  }
+
+  /** @param {string} reason */
+  ended(reason) {
+    this.#keep(null);
+    this.#become("ended", reason);
+  }
+
+  /** @param {string[] | null} names */
+  setScopes(names) {
+    this.scopes = names;
+    this.#topics.emit("scopes", names);
+  }
+
+  /** @param {string} scope */
+  can(scope) {
+    return this.scopes === null || this.scopes.includes(scope);
+  }
+
+  /** @param {string} name @param {(...values: any[]) => void} listener */
+  on(name, listener) {
+    return this.#topics.on(name, listener);
+  }
+
+  /** @param {import("./types.js").SessionState} next @param {string | null} [reason] */
+  #become(next, reason = null) {
+    [this.state, this.reason] = [next, reason];
+    this.#topics.emit("change", next);
   }
 
   /** @param {string | null} text */
-  function keep(text) {
-    credential = text;
-    scopes = null;
+  #keep(text) {
+    this.#credential = text;
+    this.scopes = null;
     try {
       if (text === null) sessionStorage.removeItem(KEY);
       else sessionStorage.setItem(KEY, text);
@@ -35,56 +99,6 @@ export function createSession() {
       // Storage is blocked: the credential holds until the page is left.
     }
   }
-
-  return {
-    get state() {
-      return state;
-    },
-    get reason() {
-      return reason;
-    },
-    get scopes() {
-      return scopes;
-    },
-    get signedIn() {
-      return credential !== null;
-    },
-    credential: () => credential,
-    signIn(text) {
-      keep(text);
-      become("open");
-    },
-    /** Continue without a credential. */
-    open() {
-      keep(null);
-      become("open");
-    },
-    /** Exchange the token of a running session. */
-    renew(text) {
-      keep(text);
-      topics.emit("renewed");
-    },
-    signOut() {
-      keep(null);
-      become("needed");
-    },
-    unauthorized(sent) {
-      if (sent !== credential) return; // the answer to an earlier credential
-      if (state !== "open") return;
-      keep(null);
-      become(sent === null ? "needed" : "refused");
-    },
-    ended(why) {
-      keep(null);
-      become("ended", why);
-    },
-    setScopes(names) {
-      scopes = names;
-      topics.emit("scopes", names);
-    },
-    can: (scope) => scopes === null || scopes.includes(scope),
-    on: (name, listener) => topics.on(name, listener),
-  };
 }
 
 function read() {

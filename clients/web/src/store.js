@@ -71,8 +71,6 @@ class Store {
     const row = this.rows.get(entry.symbol) ?? emptyRow(entry.symbol);
     row.name = entry.name ?? entry.symbol;
     row.kind = entry.kind;
-    row.source = entry.fed_by ?? entry.source ?? null;
-    row.precision = entry.precision ?? null;
     row.marketOpen = entry.market_open ?? null;
     row.staleAfter = entry.stale_after ?? row.staleAfter;
     this.rows.set(entry.symbol, row);
@@ -107,16 +105,15 @@ class Store {
       this.#early.set(body.instrument, body);
       return;
     }
-    const arrived = this.#clock.now();
     const sent = this.#clock.parse(body.timestamp);
-    const at = Number.isFinite(sent) ? sent : arrived;
+    const at = Number.isFinite(sent) ? sent : this.#clock.now();
     if (isOld(row, body, at, replayed)) return;
     const { bid, ask, mid, time } = body.price;
     const step = row.mid === null ? 0 : Number(mid) - Number(row.mid);
     if (step) row.direction = step > 0 ? 1 : -1;
     const least = this.fullRate.has(row.symbol) ? 0 : Number(ask) - Number(bid);
     row.tintable = !replayed && step !== 0 && Math.abs(step) >= least;
-    Object.assign(row, { bid, ask, mid, time, arrived, at });
+    Object.assign(row, { bid, ask, mid, time, at });
     row.timestamp = body.timestamp ?? null;
     row.seq = body.seq ?? null;
     row.epoch = body.epoch ?? null;
@@ -171,8 +168,6 @@ function emptyRow(symbol) {
     symbol,
     name: symbol,
     kind: "fx",
-    source: null,
-    precision: null,
     bid: null,
     ask: null,
     mid: null,
@@ -180,7 +175,6 @@ function emptyRow(symbol) {
     timestamp: null,
     seq: null,
     epoch: null,
-    arrived: 0,
     at: 0,
     direction: 0,
     tintable: false,

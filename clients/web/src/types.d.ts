@@ -27,8 +27,6 @@ export interface Row {
   symbol: string;
   name: string;
   kind: string;
-  source: string | null;
-  precision: number | null;
   bid: string | null;
   ask: string | null;
   mid: string | null;
@@ -36,8 +34,6 @@ export interface Row {
   timestamp: string | null;
   seq: number | null;
   epoch: string | null;
-  /** Hub time of the arrival. */
-  arrived: number;
   /** Of `timestamp`, else of the arrival. */
   at: number;
   direction: -1 | 0 | 1;
@@ -97,7 +93,6 @@ export interface Rest {
   /** `also`: statuses other than 2xx whose body is an answer. Throws `RestError` of rest.js. */
   get(path: string, params?: Record<string, any>, more?: { signal?: AbortSignal; also?: number[] }): Promise<any>;
   post(path: string, body?: any): Promise<any>;
-  del(path: string): Promise<any>;
   text(path: string, params?: Record<string, any>): Promise<string>;
   download(path: string, params: Record<string, any> | undefined, filename: string): Promise<void>;
 }
@@ -122,7 +117,7 @@ export interface Session {
   setScopes(names: string[] | null): void;
   /** Whether the scope is held; true if that is unknown. */
   can(scope: string): boolean;
-  /** "change" (state), "scopes", "renewed". */
+  /** "change" (state), "scopes". */
   on(name: string, fn: (...values: any[]) => void): Off;
 }
 

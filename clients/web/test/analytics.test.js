@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { correlationText, fewest, hasRun, inText, nextRun, percent, places, severityOf, sorted } from "../src/analytics/analytics.js";
+import { fewest, hasRun, inText, nextRun, percent, places, severityOf, sorted } from "../src/analytics/analytics.js";
+import { correlation } from "../src/format.js";
 import { problemOf, request, stored } from "../src/alerts/own_thresholds.js";
 
 test("the strongest pair is first, and every instrument is there", () => {
@@ -16,7 +17,7 @@ test("the fewest observations leave the diagonal out", () => {
 });
 
 test("texts of figures", () => {
-  assert.deepEqual([0.714, -0.62, 0.001, -0.004, null].map(correlationText), ["+0.71", "−0.62", "0.00", "0.00", "–"]);
+  assert.deepEqual([0.714, -0.62, 0.001, -0.004, null].map(correlation), ["+0.71", "−0.62", "0.00", "0.00", "–"]);
   assert.deepEqual([percent(0.0703), percent(0.00089, 3), percent(undefined)], ["7.03 %", "0.089 %", "–"]);
   assert.deepEqual([-5, 40_000, 720_000, 10_800_000].map(inText), ["0 s", "40 s", "12 min", "3 h"]);
 });

@@ -9,7 +9,7 @@ const NOW = Date.UTC(2025, 10, 18, 12);
 /** @param {string} symbol @param {object} [changed] @returns {any} */
 const row = (symbol, changed = {}) => ({ symbol, mid: "1.10", at: NOW - 500, marketOpen: true, staleAfter: 15, reference: "1.00", ...changed });
 /** @param {any[]} rows @param {object} [more] @returns {any} */
-const state = (rows, more = {}) => ({ rows: new Map(rows.map((each) => [each.symbol, each])), health: { sources: {} }, gaps: [], ...more });
+const state = (rows, more = {}) => ({ rows: new Map(rows.map((each) => [each.symbol, each])), health: { sources: { test: { state: "live" } } }, gaps: [], ...more });
 /** @param {any} given @param {any[]} [alerts] */
 const texts = (given, alerts = []) => items(given, alerts, NOW, true).map(({ mark, text }) => `${mark} ${text}`);
 
@@ -22,6 +22,10 @@ test("each instrument is counted once", () => {
 test("nothing needs attention if all is live", () => {
   assert.deepEqual(texts(state([row("A")], { health: { sources: { synthetic: { state: "live" }, "replay:x": { state: "finished" } } } })), []);
   assert.deepEqual(texts(state([row("A")], { health: null })), []);
+});
+
+test("a system without a source says how to get one", () => {
+  assert.deepEqual(texts(state([row("A")], { health: { sources: {} } })), ["■ No source is configured. Set SOURCES=… and restart."]);
 });
 
 test("sources are first, then alerts by severity, then the oldest prices", () => {

@@ -11,11 +11,14 @@ from datetime import timedelta
 from playwright.sync_api import Page, Route, WebSocketRoute
 
 from db.timestamps import format_time
+from db.topics import PRICES
 from tests.support.access import UNKNOWN_KEY
+from tests.support.polling import until
 from tests.web.screens import content
 from tests.web.screens.stage import Stage
 
 WIDE, MEDIUM, NARROW = (1440, 900), (1024, 768), (390, 844)
+_QUIET_MS = 1500
 Action = Callable[[Page, Stage], None]
 
 
@@ -101,9 +104,11 @@ def _emit(name: str, body: object) -> Action:
 
 
 def _pause(page: Page, stage: Stage) -> None:
+    page.wait_for_timeout(_QUIET_MS)  # what is painted once a second is there
     page.keyboard.press("f")
     page.wait_for_selector("html[data-link=paused]")
     stage.bus.cache_price("EUR_USD", bid="1.38741", ask="1.38755", time=stage.moment)  # as before
+    until(lambda: not stage.bus.unstored(PRICES), what="the price in the store")
 
 
 def _dialog(page: Page, stage: Stage) -> None:
@@ -112,11 +117,16 @@ def _dialog(page: Page, stage: Stage) -> None:
 
 
 def _heartbeats(page: Page, stage: Stage) -> None:
-    """Ten minutes of a scenario, one heartbeat a second."""
-    for number in range(600):
-        moment = stage.moment - timedelta(seconds=599 - number)
-        with closing(stage.bus_at(moment)) as bus:
-            content.publish_heartbeat(bus, moment, number)
+    """Ten minutes of a scenario, one heartbeat in five seconds; each one reaches the page."""
+    page.evaluate("() => { globalThis.beats = 0; tickwire.hub.on('heartbeat', () => { beats += 1; }); }")
+    with stage.beating:
+        page.wait_for_timeout(_QUIET_MS)  # the last regular one is under way
+        page.evaluate("() => { globalThis.beats = 0; }")
+        for count, number in enumerate(range(4, 600, 5), 1):
+            moment = stage.moment - timedelta(seconds=599 - number)
+            with closing(stage.bus_at(moment)) as bus:
+                content.publish_heartbeat(bus, moment, number)
+            page.wait_for_function("(count) => globalThis.beats >= count", arg=count)
 
 
 def _sign_in(make: Callable[[Stage], str], after: Action = nothing) -> Action:
@@ -176,7 +186,6 @@ SHOTS = [
     *(Shot(f"{name}-medium", VIEWS[name], MEDIUM) for name in ("market", "instrument")),
     *(Shot(f"{name}-narrow", VIEWS[name], NARROW) for name in ("market", "instrument", "alerts", "trading")),
     Shot("acknowledge", VIEWS["alerts"], after=_dialog),
-    Shot("state-closed", on="saturday"),
     Shot("state-loading", before=_route(r":\d+/(market|alerts)(\?|$)", lambda route: None)),
     Shot("state-empty", VIEWS["alerts"], before=_route(r":\d+/alerts", _no_alerts)),
     Shot("state-paused", after=_pause),
@@ -185,7 +194,7 @@ SHOTS = [
     Shot("state-forbidden", VIEWS["scenarios"], before=_route(r":\d+/scenarios", _answer(403, "forbidden", scope="operate"))),
     Shot("state-epoch", after=_emit("epoch", {})),
     Shot("state-slow", after=_emit("gap_notice", {"dropped": {"EUR_USD": 210, "GBP_USD": 164}})),
-    Shot("state-gap", after=_emit("gap", {"instrument": "USD_JPY", "channel": "price_updates", "missed": 12, "reason": "log"})),
+    Shot("state-gap", after=_emit("gap", {"event": "price_update", "instrument": "USD_JPY", "missed": 12, "reason": "log"})),
     Shot("state-reconnecting", before=_sockets(lambda number: number == 0), after=_lose, ends="reconnecting"),
     Shot("state-new-version", before=_sockets(lambda number: True), after=_lose_and_change_version),
     Shot("state-no-hub", before=_silence, link="connecting", after=_wait_for_no_hub, ends="connecting"),
@@ -195,4 +204,6 @@ SHOTS = [
     Shot("state-refused-key", on="access", link="signed-out", after=_sign_in(lambda _: UNKNOWN_KEY, _refused)),
     Shot("state-revoked", on="access", link="signed-out", after=_sign_in(_reader, _revoke)),
     Shot("state-no-scope", VIEWS["alerts"], on="access", link="signed-out", after=_sign_in(_reader), ends="live"),
+    # the last one, because its prices are newer
+    Shot("state-closed", on="saturday"),
 ]

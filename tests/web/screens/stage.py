@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Stage:
     rest: Web
     environ: dict[str, str]
     folder: Path
+    beating: threading.Lock = field(default_factory=threading.Lock)  # held: no heartbeat is published
 
     def view(self, address: str = "#/") -> str:
         """Return the URL of a view."""
@@ -197,7 +198,8 @@ def _beating(stage: Stage) -> Iterator[None]:
     def run() -> None:
         with closing(stage.bus_at(stage.moment)) as bus:
             while not stop.wait(1):
-                content.publish_heartbeat(bus, stage.moment, content.LAST_HEARTBEAT)
+                with stage.beating:
+                    content.publish_heartbeat(bus, stage.moment, content.LAST_HEARTBEAT)
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -3,6 +3,8 @@
  * New alerts as one polite summary, a sound and a notification of the desktop. The last two are off
  * until the user switches them on.
  */
+import { oneEach } from "./one_each.js";
+
 /** @typedef {import("../types.js").App} App */
 
 const SUMMARY_MS = 10_000; // between two summaries
@@ -37,7 +39,7 @@ function ofThreshold(/** @type {any} */ { id, instrument, metric, op, value, cur
   return { key: `threshold:${id}:${time}`, critical: false, text: `${instrument} ${metric} ${op} ${value}: now ${current}` };
 }
 
-export class Notices {
+class Notices {
   #app;
   /** @type {Map<string, number>} key -> time of its notice */
   #seen = new Map();
@@ -94,18 +96,11 @@ export class Notices {
   }
 }
 
-/** @type {WeakMap<App, Notices>} */
-const ofApp = new WeakMap();
-
-/** The notices of the page. @returns {Notices} */
-export function notices(/** @type {App} */ app) {
-  const known = ofApp.get(app) ?? new Notices(app);
-  ofApp.set(app, known);
-  return known;
-}
+/** The notices of the page. */
+export const notices = oneEach((app) => new Notices(app));
 
 /** Follow all three kinds of alerts. */
-export function startNotices(/** @type {App} */ app) {
+export function startAlertNotices(/** @type {App} */ app) {
   const made = notices(app);
   app.hub.on("alert", (/** @type {any} */ alert) => made.add(ofMarket(alert)));
   app.hub.on("triggered", (/** @type {any} */ body) => made.add(ofThreshold(body)));

@@ -1,6 +1,6 @@
 // @ts-check
 /** Texts of an alert's figures, and the filters of the list. Pure. */
-import { MINUS, NONE } from "../format.js";
+import { correlation, MINUS, NONE } from "../format.js";
 
 /** @typedef {import("./alerts.js").Alert} Alert */
 /** @typedef {{type: string, severity: string, state: string, symbol: string, start: string}} Filter */
@@ -20,7 +20,7 @@ export function severityMark(/** @type {string} */ severity) {
 /** The value of an alert with its unit. */
 export function valueText(/** @type {Alert} */ alert) {
   if (alert.value === null) return NONE;
-  if (alert.type === "correlation") return alert.previous === null ? signed(alert.value) : `${signed(alert.value)}, was ${signed(alert.previous)}`;
+  if (alert.type === "correlation") return alert.previous === null ? correlation(alert.value) : `${correlation(alert.value)}, was ${correlation(alert.previous)}`;
   return measured(alert, alert.value);
 }
 
@@ -39,12 +39,6 @@ function measured(/** @type {Alert} */ { type, subject }, /** @type {number} */ 
 
 function plain(/** @type {number} */ value) {
   return String(Number(value.toPrecision(4))).replace("-", MINUS);
-}
-
-/** A correlation with two digits and its sign; 0 has none. */
-export function signed(/** @type {number} */ value) {
-  const text = Math.abs(value).toFixed(2);
-  return text === "0.00" ? text : `${value < 0 ? MINUS : "+"}${text}`;
 }
 
 /** The filter of an address. Unknown values are left out. @returns {Filter} */

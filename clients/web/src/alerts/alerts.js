@@ -4,7 +4,8 @@
  * `GET /alerts`, then from the state changes of the namespace `/metrics`. If the namespace is
  * refused, `GET /alerts` is repeated every 15 s.
  */
-import { startNotices } from "./alert_notices.js";
+import { startAlertNotices } from "./alert_notices.js";
+import { oneEach } from "./one_each.js";
 import { ownThresholds } from "./own_thresholds.js";
 
 /** @typedef {import("../types.js").App} App */
@@ -36,7 +37,7 @@ export function supersedes(/** @type {Alert} */ next, /** @type {Alert | undefin
   return next.updated_at >= known.updated_at;
 }
 
-export class Alerts {
+class Alerts {
   /** @type {Map<string, Alert>} alert_id -> firing or acknowledged alert */
   open = new Map();
   /** Whether state changes arrive by themselves; null before the first answer. */
@@ -149,19 +150,12 @@ export class Alerts {
   }
 }
 
-/** @type {WeakMap<App, Alerts>} */
-const ofApp = new WeakMap();
-
-/** The alerts of the page; the first call starts them. @returns {Alerts} */
-export function alerts(/** @type {App} */ app) {
-  const known = ofApp.get(app) ?? new Alerts(app);
-  ofApp.set(app, known);
-  return known;
-}
+/** The alerts of the page; the first call starts them. */
+export const alerts = oneEach((app) => new Alerts(app));
 
 /** Start everything that alerts do without an open view. */
 export function startAlerts(/** @type {App} */ app) {
   ownThresholds(app);
-  startNotices(app);
+  startAlertNotices(app);
   alerts(app).reload();
 }

@@ -3,6 +3,7 @@
  * The user's own thresholds. localStorage keeps the definitions. The ids of the hub belong to the
  * connection, so the thresholds are set again on each new client.
  */
+import { oneEach } from "./one_each.js";
 
 /** @typedef {import("../types.js").App} App */
 /**
@@ -13,9 +14,9 @@
 /** @typedef {"waiting" | "set" | "triggered" | "refused"} State */
 /** @typedef {{definition: Definition, state: State, id: string | null, problem: string}} Row */
 
-export const OPS = [">", "<", "crosses"];
-export const METRICS = ["price", "volatility"];
-export const MAX_THRESHOLDS = 1000; // of one client, as the hub limits them
+const OPS = [">", "<", "crosses"];
+const METRICS = ["price", "volatility"];
+const MAX_THRESHOLDS = 1000; // of one client, as the hub limits them
 const POSITIVE = /^(?=.*[1-9])\d{1,24}(\.\d{1,24})?$/;
 
 /** The problem with a threshold that the user has entered, or "" if there is none. */
@@ -44,7 +45,7 @@ export function request(/** @type {Definition} */ { instrument, metric, op, valu
   return { instrument, metric, op, value: metric === "price" ? value : Number(value), once };
 }
 
-export class OwnThresholds {
+class OwnThresholds {
   /** @type {Map<string, Row>} */
   #rows = new Map();
   /** @type {Set<() => void>} */
@@ -193,12 +194,5 @@ export class OwnThresholds {
   }
 }
 
-/** @type {WeakMap<App, OwnThresholds>} */
-const ofApp = new WeakMap();
-
-/** The thresholds of the page; the first call sets them at the hub. @returns {OwnThresholds} */
-export function ownThresholds(/** @type {App} */ app) {
-  const known = ofApp.get(app) ?? new OwnThresholds(app);
-  ofApp.set(app, known);
-  return known;
-}
+/** The thresholds of the page; the first call sets them at the hub. */
+export const ownThresholds = oneEach((app) => new OwnThresholds(app));

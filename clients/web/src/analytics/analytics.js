@@ -1,7 +1,7 @@
 // @ts-check
 /** Texts and orders of volatilities and correlations. Pure. */
 import { order } from "../cluster.js";
-import { MINUS, NONE } from "../format.js";
+import { NONE } from "../format.js";
 
 /** estimator of the API -> title of its column @type {Record<string, string>} */
 export const ESTIMATORS = {
@@ -24,13 +24,6 @@ const MINUTE = 60_000;
 /** A fraction as percent, such as "7.03 %"; null is "–". @param {number | null | undefined} fraction @param {number} digits */
 export function percent(fraction, digits = 2) {
   return typeof fraction === "number" ? `${(fraction * 100).toFixed(digits)} %` : NONE;
-}
-
-/** A correlation with its sign and two digits; "0.00" has none. @param {number | null} value */
-export function correlationText(value) {
-  if (value === null) return NONE;
-  const text = Math.abs(value).toFixed(2);
-  return text === "0.00" ? text : `${value < 0 ? MINUS : "+"}${text}`;
 }
 
 /** The places of the instruments: similar ones beside each other, or strongest pair first. @param {Matrix} matrix @param {string} by */

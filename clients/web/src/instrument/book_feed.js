@@ -32,12 +32,13 @@ export class BookFeed {
     this.release = () => {};
     this.abort = new AbortController();
     this.timer = 0;
+    this.isLate = false; // a look waits until the tab is shown
     this.offs = [
       app.hub.on("book", (/** @type {any} */ book) => this._book(book)),
       app.hub.on("book_state", (/** @type {any} */ body) => this._state(body)),
-      app.hub.on("scenario", () => this._look()),
-      app.hub.on("live", () => this._look()),
-      app.paint.every(AGAIN_MS, () => (this.state === "none" || this.state === "loading" || this.state === "syncing") && this._look()),
+      app.hub.on("scenario", () => this._lookIfShown()),
+      app.hub.on("live", () => this._lookIfShown()),
+      app.paint.every(AGAIN_MS, () => (this.isLate || ["none", "loading", "syncing"].includes(this.state)) && this._look()),
     ];
     this.open(depth);
   }
@@ -60,8 +61,14 @@ export class BookFeed {
     for (const off of this.offs) off();
   }
 
+  _lookIfShown() {
+    this.isLate = document.hidden;
+    if (!this.isLate) this._look();
+  }
+
   /** Whether the book is kept, and its state until a message comes. */
   async _look() {
+    this.isLate = false;
     const { signal } = this.abort;
     try {
       const { books } = await this.app.rest.get("book/states", {}, { signal });

@@ -33,6 +33,9 @@ export function items(state, alerts, now, connected) {
 /** @param {any} health @returns {Item[]} */
 function sources(health) {
   if (!health) return [];
+  if (Object.keys(health.sources ?? {}).length === 0) {
+    return [{ tone: "crit", mark: "■", text: "No source is configured. Set SOURCES=… and restart.", view: "system", symbol: null }];
+  }
   return Object.entries(health.sources ?? {})
     .filter(([, about]) => !FINE.has(about.state))
     .map(([source, about]) => ({

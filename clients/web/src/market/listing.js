@@ -14,7 +14,7 @@ import { MINUS, spread } from "../format.js";
 /** Columns whose values change with prices. */
 export const LIVE_COLUMNS = new Set(["bid", "ask", "spread", "change", "age"]);
 /** The first click on these sorts from high to low. */
-export const HIGH_FIRST = new Set(["spread", "change", "age"]);
+const HIGH_FIRST = new Set(["spread", "change", "age"]);
 
 /**
  * @param {Map<string, Row>} rows @param {string[]} symbols all instruments in the order of /symbols

@@ -208,7 +208,6 @@ export class CandleChart {
 
   _draw() {
     const { list } = this.about.bars();
-    const scale = this.chart.timeScale();
     const range = this.drawn.length ? this._range() : null;
     const offset = this.drawn.length ? this.about.bars().place(this.drawn[0].start) : 0;
     const visible = range && { from: range.from + offset, to: range.to + offset };

@@ -11,7 +11,7 @@ const MARK = "[not live] ";
  * @param {any} health answer of /health or null
  * @param {string | null} scenario from the events of the hub
  */
-export function simulation(config, health, scenario) {
+function simulation(config, health, scenario) {
   const sources = Object.keys(health?.sources ?? {});
   const played = config.simulated === "scenario" || config.features.includes("scenarios") || sources.includes("scenario");
   const running = played ? (scenario ?? health?.current_scenario ?? null) : null; // /health has a default without one

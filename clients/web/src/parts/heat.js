@@ -1,6 +1,7 @@
 // @ts-check
 /** The correlation table. Its colours follow the theme, because the style sheet mixes them. */
-import { correlationText, FADED, FEW_OBSERVATIONS, places } from "../analytics/analytics.js";
+import { FADED, FEW_OBSERVATIONS, places } from "../analytics/analytics.js";
+import { correlation } from "../format.js";
 import { h } from "./h.js";
 import { pairLine } from "./analytics/pair_line.js";
 import { roving } from "./shared/roving.js";
@@ -51,7 +52,7 @@ function cell({ symbols, matrix, observations }, i, j) {
   const key = `${symbols[i]}|${symbols[j]}`;
   if (i === j) return h("td", { class: "heat-diagonal", "data-key": key });
   const value = matrix[i][j];
-  const element = h("td", { class: "heat-cell", "data-key": key, "data-i": i, "data-j": j, "aria-describedby": "heat-detail", text: correlationText(value) });
+  const element = h("td", { class: "heat-cell", "data-key": key, "data-i": i, "data-j": j, "aria-describedby": "heat-detail", text: correlation(value) });
   if (value === null || Math.abs(value) < FADED) element.classList.add("heat-faded");
   if (value) element.dataset.sign = value > 0 ? "positive" : "negative";
   if ((observations[i][j] ?? FEW_OBSERVATIONS) < FEW_OBSERVATIONS) element.dataset.few = "";

@@ -36,6 +36,8 @@ export class Row {
   #tint = "";
   #timer = 0;
   #drawn = -Infinity; // by the monotonic clock
+  /** The closes of the last drawing: other ones are drawn at once. @type {number[] | null} */
+  #spark24 = null;
 
   constructor() {
     this.#name.element.append(this.#link);
@@ -159,7 +161,8 @@ export class Row {
   /** @param {Data} data */
   #drawSpark({ spark, mid }) {
     const moment = performance.now();
-    if (moment - this.#drawn < SPARK_MS) return;
+    if (spark === this.#spark24 && moment - this.#drawn < SPARK_MS) return;
+    this.#spark24 = spark;
     this.#drawn = moment;
     this.#spark.show(spark, mid === null ? NaN : Number(mid));
   }
@@ -208,16 +211,12 @@ function priceCell() {
   };
 }
 
-/** Write the only text node of an element; whether it has changed. @param {Element} element @param {string} text */
+/** Write the only text node of an element. @param {Element} element @param {string} text */
 function put(element, text) {
   const node = element.firstChild;
   if (!(node instanceof Text)) {
     element.textContent = text;
-    return true;
-  }
-  if (node.data === text) return false;
-  node.data = text;
-  return true;
+  } else if (node.data !== text) node.data = text;
 }
 
 /** @param {HTMLElement} element @param {string} name @param {string} value "": none */

@@ -67,7 +67,7 @@ function askFor(app) {
     open.close();
     app.session.signIn(text);
   });
-  const open = dialog(app, { title: "Sign in", body: form, actions: [] });
+  const open = dialog({ title: "Sign in", body: form, actions: [] });
   form.querySelector("input")?.focus();
 }
 
@@ -98,6 +98,7 @@ export function mountSignIn(app, root) {
     root.dataset.over = session.state === "ended" ? "data" : "nothing";
     for (const element of covered) if (element) element.inert = open;
     if (!open) return root.replaceChildren();
+    for (const each of document.querySelectorAll("dialog")) each.close(); // it would lie over the panel
     const title = h("h1", { class: "signin-title", text: "Tickwire" });
     const form = credentialForm(sentence(session), "Sign in", (text) => session.signIn(text));
     const card = { class: "signin-card", role: "dialog", "aria-label": "Sign in", "aria-modal": "true" };

@@ -3,6 +3,8 @@
 
 const REFRESH_MS = 60_000;
 const HEALTH_MS = 5_000;
+const FIRST_RETRY_S = 1;
+const LAST_RETRY_S = 30;
 
 /** @param {import("../types.js").App} app */
 export function startFeed(app) {
@@ -14,8 +16,7 @@ class Feed {
   #dayTimer = 0;
   #running = false;
   #retry = 0;
-  /** The newest refusal of /symbols; null if it has answered. @type {any} */
-  error = null;
+  #wait = FIRST_RETRY_S;
 
   /** @param {import("../types.js").App} app */
   constructor(app) {
@@ -26,14 +27,15 @@ class Feed {
     hub.on("gap", (/** @type {any} */ gap) => this.#gap(gap));
     hub.on("live", (/** @type {any} */ { again }) => again && this.refresh());
     hub.on("instruments_changed", () => this.refresh());
-    hub.on("epoch", () => this.#market());
+    hub.on("epoch", () => this.refresh());
     paint.every(REFRESH_MS, () => this.refresh());
     paint.every(HEALTH_MS, () => this.#health());
   }
 
   start() {
     this.#running = true;
-    this.refresh();
+    this.#wait = FIRST_RETRY_S;
+    this.#load();
     this.#health();
   }
 
@@ -44,38 +46,48 @@ class Feed {
     this.#app.store.clear();
   }
 
-  async refresh() {
-    clearTimeout(this.#retry);
-    if (!this.#running) return;
-    try {
-      const body = await this.#app.rest.get("symbols");
-      if (!this.#running) return;
-      this.#app.store.setInstruments(body.symbols);
-      this.error = null;
-    } catch (error) {
-      this.error = error;
-      this.#later(error);
-    }
-    this.#app.store.emit("loaded", this.error);
-    await this.#market();
+  /** Load again; a hidden tab does so when it is shown. */
+  refresh() {
+    if (this.#running && !document.hidden) this.#load();
   }
 
-  /** Try again soon if there is no list yet. @param {any} error */
-  #later(error) {
-    if (this.#app.store.symbols.length || error.status === 401) return;
-    this.#retry = window.setTimeout(() => this.refresh(), 1000 * Math.max(2, error.retryAfter ?? 0));
+  async #load() {
+    clearTimeout(this.#retry);
+    try {
+      await this.#instruments();
+      await this.#market();
+      this.#wait = FIRST_RETRY_S;
+    } catch (error) {
+      this.#later(error);
+    }
+  }
+
+  async #instruments() {
+    const { rest, store } = this.#app;
+    try {
+      const body = await rest.get("symbols");
+      if (this.#running) store.setInstruments(body.symbols);
+    } catch (error) {
+      store.emit("loaded", error);
+      throw error;
+    }
+    store.emit("loaded", null);
   }
 
   async #market() {
     if (!this.#running || !this.#app.config.features.includes("market")) return;
-    try {
-      const body = await this.#app.rest.get("market");
-      if (!this.#running) return;
-      this.#app.store.setMarket(body);
-      this.#atDayEnd(body);
-    } catch {
-      // Prices continue without the change; the next refresh tries again.
-    }
+    const body = await this.#app.rest.get("market");
+    if (!this.#running) return;
+    this.#app.store.setMarket(body);
+    this.#atDayEnd(body);
+  }
+
+  /** Try again, later after each failure. A missing right stays missing. @param {any} error */
+  #later(error) {
+    if (!this.#running || error.status === 401 || error.status === 403) return;
+    clearTimeout(this.#retry);
+    this.#retry = window.setTimeout(() => this.refresh(), 1000 * Math.max(this.#wait, error.retryAfter ?? 0));
+    this.#wait = Math.min(LAST_RETRY_S, this.#wait * 2);
   }
 
   /** Load again when the first running day ends. @param {any} body */
@@ -84,15 +96,16 @@ class Feed {
     const ends = Object.values(body.instruments).map((/** @type {any} */ { day }) => clock.parse(day?.end_time));
     const next = Math.min(...ends.filter((end) => end > clock.now()));
     clearTimeout(this.#dayTimer);
-    if (next - clock.now() < 86_400_000) this.#dayTimer = window.setTimeout(() => this.#market(), next - clock.now() + 1000);
+    if (next - clock.now() < 86_400_000) this.#dayTimer = window.setTimeout(() => this.refresh(), next - clock.now() + 1000);
   }
 
   async #health() {
     if (!this.#running) return;
     try {
       this.#app.store.setHealth(await this.#app.rest.get("health", undefined, { also: [503] }));
-    } catch {
-      this.#app.store.setHealth(null);
+    } catch (/** @type {any} */ error) {
+      // A sign-out and a limit of requests are no outage.
+      if (![401, 429].includes(error.status)) this.#app.store.setHealth(null);
     }
   }
 

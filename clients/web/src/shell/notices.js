@@ -7,71 +7,96 @@ import { time as clockText } from "../zones.js";
 const MINUTE_MS = 60_000;
 const EPOCH_SHOWN_MS = 5 * MINUTE_MS;
 
-/**
- * @param {import("../types.js").App} app
- * @param {{set(key: string, notice: import("../types.js").Notice | null): void}} banner
- */
-export function startNotices(app, banner) {
-  const { hub, paint, clock, session } = app;
-  const root = document.documentElement;
-  let lastSlow = -Infinity;
-  let [received, rate] = [0, 0]; // messages in this second and in the last one
-  let pausedAt = 0;
-  /** @type {string | null} */
-  let expires = null;
-  /** @param {number} ms */
-  const at = (ms) => clockText(ms, app.settings.get("zone"));
+/** @typedef {{set(key: string, notice: import("../types.js").Notice | null): void}} Banner */
 
-  function show() {
-    root.dataset.link = paint.paused && hub.state === "live" ? "paused" : hub.state;
-    banner.set("link", session.state === "open" ? linkNotice(app, at) : null);
-    const waiting = `Paused at ${at(pausedAt)}`;
-    const action = { label: "Continue", run: () => pause(false) };
-    const countdown = `${paint.waiting.toLocaleString("en")} ${paint.waiting === 1 ? "update" : "updates"} waiting`;
-    banner.set("pause", paint.paused ? { text: waiting, countdown, action } : null);
-    banner.set("expiring", expires && session.signedIn ? expiringNotice(app, expires) : null);
+/** @param {import("../types.js").App} app @param {Banner} banner */
+export function startNotices(app, banner) {
+  const notices = new Notices(app, banner);
+  return { toggle: () => notices.pause(!app.paint.paused) };
+}
+
+class Notices {
+  #app;
+  #banner;
+  #lastSlow = -Infinity;
+  #received = 0; // messages in this second
+  #rate = 0; // messages in the last second
+  #pausedAt = 0;
+  /** @type {string | null} */
+  #expires = null;
+
+  /** @param {import("../types.js").App} app @param {Banner} banner */
+  constructor(app, banner) {
+    this.#app = app;
+    this.#banner = banner;
+    const { hub, paint, session } = app;
+    hub.on("state", () => this.#show());
+    session.on("change", () => this.#expiring(null));
+    hub.on("expiring", (/** @type {any} */ body) => this.#expiring(body.expires_at));
+    hub.on("refreshed", () => this.#expiring(null));
+    hub.on("epoch", () => this.#epoch());
+    hub.on("gap_notice", (/** @type {any} */ body) => this.#slow(body));
+    hub.on("price", () => (this.#received += 1));
+    paint.every(1000, () => {
+      [this.#received, this.#rate] = [0, this.#received];
+      this.#show();
+    });
+    this.#show();
   }
 
   /** @param {boolean} flag */
-  function pause(flag) {
-    pausedAt = clock.now();
+  pause(flag) {
+    const { clock, paint, hub } = this.#app;
+    this.#pausedAt = clock.now();
     paint.pause(flag);
-    app.hub.emit("paused", flag);
-    show();
+    hub.emit("paused", flag);
+    this.#show();
   }
 
-  hub.on("state", show);
-  session.on("change", () => {
-    expires = null;
-    show();
-  });
-  hub.on("expiring", (/** @type {any} */ body) => {
-    expires = body.expires_at;
-    show();
-  });
-  hub.on("refreshed", () => {
-    expires = null;
-    show();
-  });
-  hub.on("epoch", () => {
-    banner.set("epoch", { text: `The log of the hub restarted at ${at(clock.now())}. The history is loaded again.`, tone: "info" });
-    setTimeout(() => banner.set("epoch", null), EPOCH_SHOWN_MS);
-  });
-  hub.on("gap_notice", (/** @type {any} */ body) => {
-    if (clock.local() - lastSlow < MINUTE_MS) return;
-    lastSlow = clock.local();
-    const dropped = Object.values(body.dropped).reduce((sum, each) => sum + Number(each), 0);
-    const count = Math.max(rate, received) + dropped;
-    banner.set("slow", { text: `This browser is too slow for ${count.toLocaleString("en")} messages/s.`, tone: "info" });
-    setTimeout(() => banner.set("slow", null), MINUTE_MS);
-  });
-  hub.on("price", () => (received += 1));
-  paint.every(1000, () => {
-    [received, rate] = [0, received];
-    show();
-  });
-  show();
-  return { toggle: () => pause(!paint.paused) };
+  #show() {
+    const { hub, paint, session } = this.#app;
+    document.documentElement.dataset.link = paint.paused && hub.state === "live" ? "paused" : hub.state;
+    this.#banner.set("link", session.state === "open" ? linkNotice(this.#app, (ms) => this.#text(ms)) : null);
+    this.#banner.set("pause", paint.paused ? this.#pauseNotice() : null);
+    this.#banner.set("expiring", this.#expires && session.signedIn ? expiringNotice(this.#app, this.#expires) : null);
+  }
+
+  /** @returns {import("../types.js").Notice} */
+  #pauseNotice() {
+    const { waiting } = this.#app.paint;
+    return {
+      text: `Paused at ${this.#text(this.#pausedAt)}`,
+      countdown: `${waiting.toLocaleString("en")} ${waiting === 1 ? "update" : "updates"} waiting`,
+      action: { label: "Continue", run: () => this.pause(false) },
+    };
+  }
+
+  /** The time of day in the chosen zone. @param {number} ms */
+  #text(ms) {
+    return clockText(ms, this.#app.settings.get("zone"));
+  }
+
+  /** @param {string | null} expires */
+  #expiring(expires) {
+    this.#expires = expires;
+    this.#show();
+  }
+
+  #epoch() {
+    const text = `The log of the hub restarted at ${this.#text(this.#app.clock.now())}. The history is loaded again.`;
+    this.#banner.set("epoch", { text, tone: "info" });
+    setTimeout(() => this.#banner.set("epoch", null), EPOCH_SHOWN_MS);
+  }
+
+  /** At most one line a minute. @param {any} body */
+  #slow({ dropped }) {
+    const now = this.#app.clock.local();
+    if (now - this.#lastSlow < MINUTE_MS) return;
+    this.#lastSlow = now;
+    const count = Object.values(dropped).reduce((sum, each) => sum + Number(each), Math.max(this.#rate, this.#received));
+    this.#banner.set("slow", { text: `This browser is too slow for ${count.toLocaleString("en")} messages/s.`, tone: "info" });
+    setTimeout(() => this.#banner.set("slow", null), MINUTE_MS);
+  }
 }
 
 /** @param {import("../types.js").App} app @param {(ms: number) => string} at @returns {import("../types.js").Notice | null} */
@@ -112,6 +137,6 @@ function askToken(app) {
     app.session.renew(text);
     open.close();
   });
-  const open = dialog(app, { title: "Enter a new token", body: form, actions: [] });
+  const open = dialog({ title: "Enter a new token", body: form, actions: [] });
   form.querySelector("input")?.focus();
 }

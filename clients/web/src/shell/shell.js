@@ -36,7 +36,7 @@ function showKeys(app) {
   const rows = app.keys.list().map(({ key, label }) => h("tr", {}, h("td", {}, h("kbd", { text: key })), h("td", { text: label })));
   const head = h("tr", {}, h("th", { scope: "col", text: "Key" }), h("th", { scope: "col", text: "Action" }));
   const table = h("table", { class: "table" }, h("caption", { class: "sr-only", text: "Keys" }), h("thead", {}, head), h("tbody", {}, rows));
-  dialog(app, { title: "Keys", body: table, actions: [] });
+  dialog({ title: "Keys", body: table, actions: [] });
 }
 
 /**
@@ -46,7 +46,7 @@ function showKeys(app) {
  */
 export function watchVersion(app, banner) {
   const check = async () => {
-    if (app.session.state !== "open") return;
+    if (app.session.state !== "open" || document.hidden) return;
     const config = await loadConfig(app.rest).catch(() => null);
     if (!config) return;
     const action = { label: "Reload", run: () => location.reload() };

@@ -32,8 +32,8 @@ class AlertsView {
   #filters;
   #query;
   #filter;
-  /** Alerts that changed since the last load began. @type {Alert[]} */
-  #recent = [];
+  /** Alerts that change during a load; null between loads. @type {Alert[] | null} */
+  #recent = null;
   /** Tokens of the next pages, by state. @type {Record<string, string>} */
   #more = {};
   #notice = h("p", { class: "alerts-notice", role: "status" });
@@ -108,7 +108,9 @@ class AlertsView {
     this.#more = more;
     this.#older.hidden = Object.keys(more).length === 0;
     this.#table.set(list);
-    for (const alert of this.#recent.splice(0)) this.#changed(alert);
+    const recent = this.#recent ?? [];
+    this.#recent = null;
+    for (const alert of recent) this.#changed(alert);
     if (query !== this.#query) setTimeout(() => this.#panel.reload()); // the filter changed meanwhile
   }
 
@@ -132,7 +134,7 @@ class AlertsView {
       this.#panel.reload();
       return;
     }
-    this.#recent.push(alert);
+    this.#recent?.push(alert);
     if (!matches(alert, this.#filter)) this.#table.remove(alert.alert_id);
     else this.#table.add([alert]);
     const empty = this.#table.size === 0;

@@ -1,6 +1,7 @@
 // @ts-check
 /** The view of volatility and correlation, as the jobs have computed them. */
 import { FEW_OBSERVATIONS, fewest, lastRun, METHODS, nextRun, ORDERS } from "../analytics/analytics.js";
+import { kinds } from "../market/listing.js";
 import { current, listNames, symbolsOf } from "../market/lists.js";
 import { instrumentsKnown, matrixOf, mayExist } from "../analytics/matrix.js";
 import { h, write } from "../parts/h.js";
@@ -76,9 +77,8 @@ function listChoice(app, choose) {
   return {
     element: h("label", { class: "analytics-label" }, h("span", { text: "Instruments" }), select),
     show(/** @type {URLSearchParams} */ query) {
-      const kinds = [...new Set([...app.store.rows.values()].map(({ kind }) => kind))];
       const lists = listNames(app.settings).map((name) => [name.toLowerCase(), `★ ${name}`]);
-      const options = [["all", "All"], ...kinds.map((kind) => [kind, kind]), ...lists];
+      const options = [["all", "All"], ...kinds(app.store.rows.values()).map((kind) => [kind, kind]), ...lists];
       select.replaceChildren(...options.map(([value, text]) => h("option", { value, text })));
       select.value = chosenList(query);
     },

@@ -41,7 +41,7 @@ export function acknowledge(app, alert, notice) {
       return refused(app, alert, /** @type {any} */ (error), notice);
     }
   }
-  return dialog(app, { title: `Acknowledge ${alert.subject}`, body, actions: [{ label: "Acknowledge", primary: true, run }] });
+  return dialog({ title: `Acknowledge ${alert.subject}`, body, actions: [{ label: "Acknowledge", primary: true, run }] });
 }
 
 /** The answer may be that of an earlier acknowledgement, whose comment only the list has. */

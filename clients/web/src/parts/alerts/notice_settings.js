@@ -25,7 +25,7 @@ export function noticeSettings(app) {
     notify.checked = app.settings.get("notify");
   }
   const offs = [app.settings.on("sound", show), app.settings.on("notify", show)];
-  const element = h("section", { class: "panel alerts-notices", "aria-label": "Notices" },
+  const element = h("section", { class: "panel alerts-notices", "aria-label": "Notices", "data-state": "ready" },
     h("header", { class: "panel-head" }, h("h2", { class: "panel-title", text: "Notices of new alerts" })),
     h("div", { class: "panel-body" },
       h("label", { class: "alerts-choice" }, sound, " Sound"),

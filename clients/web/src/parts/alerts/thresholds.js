@@ -14,7 +14,7 @@ const SHOWN_MS = 60_000; // the timer runs at once when the tab is shown
 let made = 0; // number of forms, for the ids of their lists
 
 /** The text of a threshold's value: a price as entered, a volatility in percent a day. */
-export function valueText(/** @type {{metric: string, value: string}} */ { metric, value }) {
+function valueText(/** @type {{metric: string, value: string}} */ { metric, value }) {
   return metric === "price" ? value : `${percent(Number(value))} a day`;
 }
 
@@ -23,7 +23,7 @@ function percent(/** @type {number} */ fraction) {
 }
 
 /** The value that the hub receives for an entered text. Volatilities are entered in percent. */
-export function enteredValue(/** @type {string} */ metric, /** @type {string} */ entered) {
+function enteredValue(/** @type {string} */ metric, /** @type {string} */ entered) {
   const text = entered.trim().replace(/\s*%$/, "");
   if (metric === "price" || !/^\d+(\.\d+)?$/.test(text)) return text;
   return Number((Number(text) / 100).toPrecision(12)).toFixed(12).replace(/\.?0+$/, "");
@@ -56,6 +56,7 @@ export function thresholds(app, { symbol }) {
       if (!lines.has(row.definition.key)) body.append(known.element), lines.set(row.definition.key, known);
       known.show(row, current.of(row.definition));
     }
+    element.dataset.state = rows.length ? "ready" : "empty";
     empty.hidden = rows.length > 0;
     scroll.hidden = rows.length === 0;
     current.need([...new Set(rows.filter(({ definition }) => definition.metric === "volatility").map(({ definition }) => definition.instrument))]);
@@ -81,7 +82,7 @@ export function thresholds(app, { symbol }) {
 export function askThreshold(/** @type {App} */ app, /** @type {string} */ symbol) {
   const entry = fields(app, symbol);
   const actions = [{ label: "Add threshold", primary: true, run: () => submit(app, entry, symbol) }];
-  return dialog(app, { title: `Threshold for ${symbol}`, body: entry, actions });
+  return dialog({ title: `Threshold for ${symbol}`, body: entry, actions });
 }
 
 /** One row of the table; `show` writes a text only if it differs. */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The chosen pair of the correlation table: value, observations, and its line of the last days. */
-import { correlationText, FEW_OBSERVATIONS } from "../../analytics/analytics.js";
+import { FEW_OBSERVATIONS } from "../../analytics/analytics.js";
+import { correlation } from "../../format.js";
 import { date } from "../../zones.js";
 import { h, write } from "../h.js";
 
@@ -47,7 +48,7 @@ export function pairLine(app) {
       const key = [method, pair.first, pair.second].sort().join("|");
       const few = pair.observations !== null && pair.observations < FEW_OBSERVATIONS ? " (few)" : "";
       write(title, `${pair.first} · ${pair.second}`);
-      write(figures, `${correlationText(pair.value)}, ${pair.observations ?? "no"} observations${few}`);
+      write(figures, `${correlation(pair.value)}, ${pair.observations ?? "no"} observations${few}`);
       if (key === wanted) return;
       wanted = key;
       clearTimeout(timer);
@@ -66,7 +67,7 @@ function historyText(app, history) {
   if (!values.length) return "No history of this pair.";
   const day = (/** @type {any} */ { time }) => date(app.clock.parse(time), app.settings.get("zone"));
   const days = `${history.length} day${history.length === 1 ? "" : "s"}, ${day(history[0])} to ${day(history[history.length - 1])}`;
-  return `${days}: lowest ${correlationText(Math.min(...values))}, highest ${correlationText(Math.max(...values))}`;
+  return `${days}: lowest ${correlation(Math.min(...values))}, highest ${correlation(Math.max(...values))}`;
 }
 
 function drawing() {
@@ -83,7 +84,7 @@ function drawing() {
 }
 
 /** The line between -1 (bottom) and 1 (top); a missing value ends a piece. @param {(number | null)[]} values */
-export function path(values) {
+function path(values) {
   const x = (/** @type {number} */ index) => (values.length > 1 ? 2 + (index * (WIDTH - 4)) / (values.length - 1) : WIDTH / 2);
   let pen = false;
   return values.map((value, index) => {

@@ -5,7 +5,7 @@ import { change, NONE, number } from "../../format.js";
 import { barTime, barTooltip } from "./chart_style.js";
 import { h, write } from "../h.js";
 
-export const ROWS = 50;
+const ROWS = 50;
 const COLUMNS = ["Time", "Open", "High", "Low", "Close", "Volume", "Change"];
 
 /** @typedef {import("../../instrument/candles.js").Bar} Bar */

@@ -10,7 +10,7 @@ import { ladder } from "../ladder.js";
 /** @typedef {import("../../types.js").Route} Route */
 
 /** The depth of an address. @param {Route} route */
-export function depthOf({ query }) {
+function depthOf({ query }) {
   return DEPTHS.find((each) => String(each) === query.get("depth")) ?? DEFAULT_DEPTH;
 }
 
@@ -40,7 +40,8 @@ export class LadderPanel {
     this.switch = h("button", { class: "button", type: "button", title: "Key b", "aria-expanded": "false", onclick: () => this.toggle() });
     const [view, text] = always ? ["instrument", "Chart"] : ["book", "Full view"];
     const link = h("a", { href: app.router.href(view, symbol), text });
-    this.element = h("section", { class: "panel ladder-panel", "aria-label": "Ladder" },
+    // The ladder inside has the states of the book.
+    this.element = h("section", { class: "panel ladder-panel", "aria-label": "Ladder", "data-state": "ready" },
       h("div", { class: "panel-head" }, h("h2", { class: "panel-title", text: "Ladder" }),
         h("div", { class: "panel-actions" }, this.depths.element, link, always ? null : this.switch)),
       this.body);

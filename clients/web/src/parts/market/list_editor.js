@@ -24,7 +24,7 @@ export async function editList(app, current) {
     { label: "Save", primary: true, run: () => editor.save() ?? void (result = editor.name) },
   ].slice(current === null ? 2 : current === STARRED ? 1 : 0);
   const title = current === null ? "New list" : `List ${current}`;
-  await dialog(app, { title, body: editor.element, actions }).closed;
+  await dialog({ title, body: editor.element, actions }).closed;
   return another ? editList(app, null) : result;
 }
 

@@ -7,6 +7,7 @@ import { STARRED, current, listNamed, symbolsOf, toggleStar } from "../../market
 import { Grid } from "../grid.js";
 import { gridHead } from "./grid_head.js";
 import { h, write } from "../h.js";
+import { emptyText, stateWithout, textWithout } from "./list_note.js";
 import { marketBar } from "./market_bar.js";
 
 const SORT_MS = 5000;
@@ -23,6 +24,8 @@ export class MarketList {
   #grid;
   #pointer = false; // in the rows
   #loaded = false; // /symbols has answered
+  /** Why there is no list. @type {any} */
+  #error = null;
   #skeleton = h("div", { class: "grid-skeleton", "aria-hidden": "true" }, Array.from({ length: SKELETON_ROWS }, () => h("span", {})));
   #note = h("p", { class: "grid-note note", role: "status", hidden: true }, "");
   #spoken = h("div", { class: "sr-only", role: "status" }, "");
@@ -124,28 +127,20 @@ export class MarketList {
 
   /** @param {number} shown @param {number} total */
   #show(shown, total) {
-    const loading = total === 0 && !this.#loaded;
-    this.#skeleton.hidden = !loading;
-    const text = loading || shown ? "" : this.#emptyText(total);
+    const { find, store } = this.#app;
+    const isMissing = total === 0 && !this.#loaded;
+    const state = isMissing ? stateWithout(this.#error) : shown ? "ready" : "empty";
+    this.#skeleton.hidden = state !== "loading";
+    const text = isMissing ? textWithout(this.#error) : shown ? "" : emptyText({ total, health: store.health, find: find.text, list: this.#view.list });
     write(this.#note, text);
     this.#note.hidden = !text;
-    this.element.dataset.state = loading ? "loading" : shown ? "ready" : "empty";
-  }
-
-  /** @param {number} total */
-  #emptyText(total) {
-    const { find, store } = this.#app;
-    const sources = store.health?.sources;
-    if (total === 0 && sources && Object.keys(sources).length === 0) return "No source is configured. Set SOURCES=… and restart.";
-    if (total === 0) return "There is no instrument: none is enabled, or your key may read none.";
-    if (find.text) return `No instrument matches “${find.text}”. Esc clears the find field.`;
-    if (this.#view.list === STARRED) return "No instrument has a star. Press s on a row, or its star.";
-    return this.#view.list === null ? "There is no instrument of this kind." : `The list ${this.#view.list} has no such instrument. Edit it with ✎.`;
+    this.element.dataset.state = state;
   }
 
   /** @param {any} error */
   #answered(error) {
-    this.#loaded = !error || this.#loaded;
+    this.#error = error;
+    this.#loaded ||= !error;
     this.#apply();
   }
 
@@ -158,7 +153,7 @@ export class MarketList {
 
   /** The user has signed out. */
   #cleared() {
-    this.#loaded = false;
+    [this.#loaded, this.#error] = [false, null];
     delete this.element.dataset.prices;
     this.#spoken.textContent = "";
   }

@@ -140,7 +140,7 @@ class Row {
 
   _ask() {
     const progress = h("p", { role: "status" });
-    dialog(this.app, {
+    dialog({
       title: `Switch to ${this.name}? All clients receive it.`,
       body: h("div", {}, h("p", { text: this.description }), progress),
       actions: [{ label: "Switch", primary: true, run: () => this._switch(progress) }],

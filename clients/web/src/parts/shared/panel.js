@@ -15,7 +15,6 @@ export function panel(app, about) {
 }
 
 class Panel {
-  #app;
   #about;
   #note = h("p", { class: "panel-note", role: "status", hidden: true });
   #abort = new AbortController();
@@ -31,7 +30,6 @@ class Panel {
 
   /** @param {import("../../types.js").App} app @param {import("../../types.js").PanelAbout} about */
   constructor(app, about) {
-    this.#app = app;
     this.#about = about;
     const title = h("h2", { class: "panel-title", text: about.title });
     this.element = h(

@@ -13,7 +13,7 @@ let loading = null;
  * Load uPlot and its style sheet with the first chart. uPlot.iife.min.js has no ES export.
  * @returns {Promise<any>} the constructor `uPlot`
  */
-export function loadPlot() {
+function loadPlot() {
   loading ??= new Promise((resolve, reject) => {
     const sheet = document.createElement("link");
     sheet.rel = "stylesheet";

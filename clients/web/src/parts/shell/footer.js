@@ -64,6 +64,7 @@ function item(tone, label, title) {
 /** @param {any} health @returns {[Tone, string, string?][]} */
 function sources(health) {
   if (!health) return [["crit", "REST is not available"]];
+  if (health.sources === undefined) return []; // the caller may not read them
   const entries = Object.entries(health.sources ?? {});
   if (!entries.length) return [["warn", "no source"]];
   return entries.map(([name, about]) => [tone(about.state), `${name} ${about.state}`, about.detail ?? undefined]);
@@ -84,7 +85,7 @@ function servers(health) {
   const writer = behind === undefined || behind === null
     ? ["warn", "writer unknown"]
     : [late ? "warn" : "ok", `writer ${behind.toLocaleString("en")} behind`, "Prices that are not stored yet"];
-  return [writer, server("database", health.database), server("Redis", health.redis)];
+  return [...(health.writer === undefined ? [] : [writer]), server("database", health.database), server("Redis", health.redis)];
 }
 
 /** @param {string} name @param {string} state @returns {[Tone, string]} */
@@ -92,9 +93,9 @@ function server(name, state) {
   return state === "connected" ? ["ok", name] : ["crit", `${name} ${state}`];
 }
 
-/** @param {any} stats @param {string} state of the connection @returns {[Tone, string, string?][]} */
+/** Statistics need a scope: without them the state of the connection remains. @param {any} stats @param {string} state of the connection @returns {[Tone, string, string?][]} */
 function hubItems(stats, state) {
-  if (!stats) return state === "live" || state === "connecting" ? [["none", "hub …"]] : [["crit", "hub not connected"]];
+  if (!stats) return state === "live" ? [["ok", "hub"]] : state === "connecting" ? [["none", "hub …"]] : [["crit", "hub not connected"]];
   const { connected_clients: clients, slow_clients: slow } = stats;
   return [[slow ? "warn" : "ok", `hub · ${clients} ${clients === 1 ? "client" : "clients"}, ${slow} slow`, CLIENTS_HINT]];
 }

@@ -15,7 +15,7 @@ export async function refusalOf({ store, rest }, symbol) {
     await rest.get("market", { symbols: symbol }); // without a price it is 200
   } catch (/** @type {any} */ error) {
     if (error.status === 403) return note("forbidden", symbol, scopeText(error));
-    if (error.code === "unknown_instrument") return note("empty", "There is no such instrument", `${error.message[0].toUpperCase()}${error.message.slice(1)}`);
+    if (error.code === "unknown_instrument") return note("empty", "There is no such instrument", error.message);
   }
   return null;
 }

@@ -9,7 +9,6 @@ import { panel } from "../shared/panel.js";
 import { series } from "../series.js";
 import { agoText, momentText, Rate, rateText, stateText } from "./texts.js";
 
-const UNREACHABLE = "REST cannot be reached. The figures are the last ones.";
 const BACKLOG_SECONDS = 900;
 const POLL_MS = 5000;
 
@@ -17,17 +16,16 @@ const POLL_MS = 5000;
 function healthPanel(app, title, children, show) {
   const made = panel(app, { title });
   const place = h("div", {}, ...children);
-  made.content.append(place);
   const paint = () => {
     const { health } = app.store;
-    if (health === null) return made.set(place.dataset.filled ? "error" : "loading", place.dataset.filled ? UNREACHABLE : "");
-    place.dataset.filled = "true";
+    if (health === null) return made.set("error", `REST cannot be reached.${place.parentNode ? " The figures are the last ones." : ""}`);
+    if (!place.parentNode) made.content.append(place);
     const empty = show(health);
     place.hidden = empty !== null;
     made.set(empty === null ? "ready" : "empty", empty ?? "");
   };
-  const ends = [app.store.on("sources", paint), app.settings.on("zone", paint)];
-  paint();
+  const ends = [app.store.on("sources", paint), app.settings.on("zone", () => app.store.health && paint())];
+  if (app.store.health) paint();
   return { element: made.element, close: () => [...ends, () => made.close()].forEach((end) => end()) };
 }
 

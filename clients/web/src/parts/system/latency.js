@@ -8,7 +8,7 @@ const LIMITS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, Infinity];
 const EVERY_MS = 1000;
 
 /** Counts of delays, one for each limit. */
-export class Histogram {
+class Histogram {
   counts = LIMITS_MS.map(() => 0);
   total = 0;
 

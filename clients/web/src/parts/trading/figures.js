@@ -71,7 +71,7 @@ function signed(value) {
 }
 
 /** @param {string|null|undefined} value @returns {"trading-up"|"trading-down"|""} */
-export function tone(value) {
+function tone(value) {
   const sign = value ? compare(value, "0") : 0;
   if (sign === 0) return "";
   return sign > 0 ? "trading-up" : "trading-down";

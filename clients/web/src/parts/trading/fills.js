@@ -52,7 +52,7 @@ class Fills {
     this._show = () => this._table.show(this._rows.map((fill) => row(app, fill, when)));
     this._panel = panel(app, {
       title: "Recent fills",
-      actions: [csvButton(app, "fills", filter)],
+      actions: csvButton(app, "fills", filter),
       load: (/** @type {AbortSignal} */ signal) =>
         filtered(filter, () => app.rest.get("fills", { ...filter, order: "desc", limit: LIMIT }, { signal })),
       show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => this._loaded(body.fills, content),
@@ -107,7 +107,7 @@ function permits(filter, fill) {
 }
 
 /** @param {any[]} first @param {any[]} second @returns {any[]} each fill once, newest first */
-export function merged(first, second) {
+function merged(first, second) {
   const kept = new Map([...second, ...first].map((fill) => [`${fill.bot}:${fill.fill_id}`, fill]));
   return [...kept.values()].sort((left, right) => (left.time < right.time ? 1 : left.time > right.time ? -1 : 0)).slice(0, LIMIT);
 }

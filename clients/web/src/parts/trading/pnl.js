@@ -73,7 +73,7 @@ async function history(app) {
  * @param {(text: string) => number} parse
  * @returns {(number|string|null)[][]}
  */
-export function points(rows, column, parse) {
+function points(rows, column, parse) {
   /** @type {Map<string, (string|null)[]>} */
   const values = new Map();
   for (const row of rows) {

@@ -2,7 +2,7 @@
 /** Open positions from REST; mark and P&L live from the prices of the page. */
 
 import { compare, multiply } from "../../decimals.js";
-import { h } from "../h.js";
+import { h, write } from "../h.js";
 import { liveTable } from "../shared/live_table.js";
 import { panel } from "../shared/panel.js";
 import { amount, figure, markOf, multiplierOf, priced, unrealised } from "./figures.js";
@@ -43,7 +43,7 @@ class Positions {
     this._table = liveTable({ caption: "Open positions", columns: COLUMNS });
     this._panel = panel(app, {
       title: "Positions",
-      actions: [csvButton(app, "positions", filter)],
+      actions: csvButton(app, "positions", filter),
       load: (/** @type {AbortSignal} */ signal) =>
         filtered(filter, () => app.rest.get("positions", { ...filter, limit: LIMIT }, { signal })),
       show: (/** @type {any} */ body, /** @type {HTMLElement} */ content) => this._fill(body, content),
@@ -123,22 +123,23 @@ function pnlAt(position, mark) {
 }
 
 /**
- * The CSV file of all rows that the filter permits.
+ * A button for the CSV file of all rows that the filter permits, after a place for its failure.
  * @param {import("../../types.js").App} app @param {"positions"|"fills"} name @param {import("./filter.js").Filter} filter
  */
 export function csvButton(app, name, filter) {
+  const failed = h("span", { class: "panels-warn", role: "status" });
   const button = h("button", { class: "button", type: "button", text: "CSV", "aria-label": `Download ${name} as CSV` });
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
       await app.rest.download(name, { ...filter, format: "csv" }, `${name}.csv`);
+      write(failed, "");
     } catch (error) {
-      app.announce(`The file could not be loaded: ${/** @type {Error} */ (error).message}`);
-      button.title = /** @type {Error} */ (error).message;
+      write(failed, /** @type {Error} */ (error).message);
     }
     button.disabled = false;
   });
-  return button;
+  return [failed, button];
 }
 
 /**
