@@ -26,6 +26,7 @@ from db.timestamps import format_time, utc_now
 from ops import embedded
 from tests.conftest import Servers, new_database, settings_for
 from tests.support.access import Keys
+from tests.support.background import in_background
 from tests.support.polling import until
 from tests.support.processes import Breakable, Running, Web, books, observer
 from tests.support.registry import report_sources
@@ -141,23 +142,17 @@ def started(servers: Servers, folder: Path, *parts: str, own_postgres: bool = Fa
 @contextmanager
 def _jobs_reported(bus: Bus) -> Iterator[None]:
     """Report a jobs process every second, as `/health` expects one. Its source is `test`, live."""
-    stop, began = threading.Event(), format_time(utc_now())
+    began = format_time(utc_now())
 
-    def run() -> None:
+    def run(stop: threading.Event) -> None:
         while not stop.wait(1):
             now = utc_now()
             source = {"state": "live", "since": began, "failing_since": None, "last_tick": format_time(now), "ticks": 8, "trades": 0}
             with suppress(BusError):
                 report_sources(bus, {"test": {**source, "refused": {}, "detail": None}}, now)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with closing(bus), in_background(run):
         yield
-    finally:
-        stop.set()
-        thread.join()
-        bus.close()
 
 
 _OTHERS = {"observer": observer, "books": books}

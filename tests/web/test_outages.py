@@ -12,6 +12,7 @@ import pytest
 
 from db.candles import CandleRow
 from tests.conftest import until
+from tests.support.background import in_background
 from tests.support.charts import bars, shows, stored
 from tests.support.pages import Chromium, Pages
 from tests.support.shell import (
@@ -52,22 +53,16 @@ def page(pages: Pages, site: Site) -> Page:
 @contextmanager
 def publishing(site: Site) -> Iterator[None]:
     """Publish 62 prices a second, of each instrument in turn."""
-    ended = threading.Event()
 
-    def publish() -> None:
+    def publish(ended: threading.Event) -> None:
         for number in count(1):
             symbol = list(PRICES)[number % len(PRICES)]
             site.publish(symbol, f"1.{number:05d}", f"1.{number + 1:05d}")
             if ended.wait(1 / PRICES_PER_SECOND):
                 return
 
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
+    with in_background(publish):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_hub_killed(page: Page, site: Site) -> None:

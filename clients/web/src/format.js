@@ -57,6 +57,11 @@ export function age(ms) {
   return `${Math.floor(seconds / 3600)} h`;
 }
 
+/** "1 update", "1,200 updates". @param {number} count @param {string} noun */
+export function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** The text with the sign U+2212; null is "–". @param {string | number | null | undefined} text */
 export function number(text) {
   if (text === null || text === undefined || text === "") return NONE;

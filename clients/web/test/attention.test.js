@@ -43,7 +43,7 @@ test("sources are first, then alerts by severity, then the oldest prices", () =>
     "▲ Warning: AAPL is volatile · 2 min ago",
     "! OLD is stale: last price 2 min ago",
     "! NEW is stale: last price 20 s ago",
-    "! A: 12 prices were not recovered",
+    "! A: 12 prices missed",
   ]);
 });
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MINUS, age, change, number, price, spread } from "../src/format.js";
+import { MINUS, age, change, counted, number, price, spread } from "../src/format.js";
 
 test("an FX price is split at its pip", () => {
   assert.deepEqual(price("1.09438", "fx"), { head: "1.09", big: "43", small: "8" });
@@ -53,4 +53,8 @@ test("a number has the sign U+2212 and keeps its digits", () => {
   assert.equal(number("-12.50"), "\u221212.50");
   assert.equal(number("3.10"), "3.10");
   assert.equal(number(null), "–");
+});
+
+test("a noun has an s unless there is one", () => {
+  assert.deepEqual([0, 1, 12_345].map((count) => counted(count, "client")), ["0 clients", "1 client", "12,345 clients"]);
 });

@@ -27,6 +27,7 @@ from jobs.runtime.runs import due_before, run_once
 from jobs.scheduler import TIMED
 from ops import embedded
 from tests.support.access import Keys
+from tests.support.background import in_background
 from tests.support.polling import until
 from tests.support.processes import Breakable, Running, Web
 from tests.support.servers import as_role, equal_passwords
@@ -193,18 +194,12 @@ def _fill(stage: Stage) -> None:
 @contextmanager
 def _beating(stage: Stage) -> Iterator[None]:
     """Repeat the heartbeat of the books every second: without it the hub counts them as stale."""
-    stop = threading.Event()
 
-    def run() -> None:
+    def run(stop: threading.Event) -> None:
         with closing(stage.bus_at(stage.moment)) as bus:
             while not stop.wait(1):
                 with stage.beating:
                     content.publish_heartbeat(bus, stage.moment, content.LAST_HEARTBEAT)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with in_background(run):
         yield
-    finally:
-        stop.set()
-        thread.join()

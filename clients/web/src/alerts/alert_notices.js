@@ -3,6 +3,7 @@
  * New alerts as one polite summary, a sound and a notification of the desktop. The last two are off
  * until the user switches them on.
  */
+import { counted } from "../format.js";
 import { oneEach } from "./one_each.js";
 
 /** @typedef {import("../types.js").App} App */
@@ -17,7 +18,7 @@ const BEEP = { hertz: 880, seconds: 0.18, volume: 0.08 };
 /** The summary of new alerts: "2 new alerts, 1 critical". */
 export function summary(/** @type {Notice[]} */ notices) {
   const critical = notices.filter((each) => each.critical).length;
-  return `${notices.length} new alert${notices.length === 1 ? "" : "s"}${critical ? `, ${critical} critical` : ""}`;
+  return `${counted(notices.length, "new alert")}${critical ? `, ${critical} critical` : ""}`;
 }
 
 /** The notice of an alert of the namespace `/`. @returns {Notice} */

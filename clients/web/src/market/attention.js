@@ -1,7 +1,7 @@
 // @ts-check
 /** What needs attention now, and the movers of the day. */
 
-import { age } from "../format.js";
+import { age, counted } from "../format.js";
 import { name } from "../freshness.js";
 
 const SHOWN = 6; // items of one kind
@@ -73,7 +73,7 @@ function stale(rows, now, connected) {
 function missed(gaps, now) {
   const recent = gaps.filter(({ at }) => now - at < 60_000);
   return limited(
-    recent.map(({ symbol, count }) => ({ tone: "warn", mark: "!", text: `${symbol}: ${count} prices were not recovered`, view: "instrument", symbol })),
+    recent.map(({ symbol, count }) => ({ tone: "warn", mark: "!", text: `${symbol}: ${counted(count, "price")} missed`, view: "instrument", symbol })),
     "gaps",
   );
 }

@@ -23,7 +23,7 @@ const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
  * @param {{label: string, unit?: string, lines: Line[], seconds: number, height?: number, step?: number}} options
  * @returns {{element: HTMLElement, push(ms: number, values: Values): void,
  *   set(points: Values[], historyStep?: number): void, mark(ms: number, text: string): void,
- *   setStep(ms: number): void, clear(): void, close(): void}}
+ *   setStep(ms: number): void, close(): void}}
  */
 export function series(app, { label, unit = "", lines, seconds, height = 160, step = STEP_MS }) {
   const state = new State(lines.length, seconds * 1000, step);
@@ -46,7 +46,6 @@ export function series(app, { label, unit = "", lines, seconds, height = 160, st
     },
     mark: (ms, words) => state.mark(ms, words),
     setStep: (ms) => void (state.step = ms),
-    clear: () => state.clear(),
     close() {
       ends.forEach((end) => end());
       chart.close();
@@ -102,13 +101,6 @@ class State {
   mark(ms, text) {
     this.marks.push({ ms, text });
     if (this.marks.length > MAX_MARKS) this.marks.shift();
-  }
-
-  clear() {
-    this.live.clear();
-    this.history.clear();
-    this.marks = [];
-    this.last.fill(null);
   }
 
   /** @param {number} now ms */

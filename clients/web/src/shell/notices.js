@@ -1,5 +1,6 @@
 // @ts-check
 /** What the banner shows: the connection, a pause, a new version, an epoch, a slow browser. */
+import { counted } from "../format.js";
 import { dialog } from "../parts/dialog.js";
 import { credentialForm } from "../parts/signin.js";
 import { time as clockText } from "../zones.js";
@@ -66,7 +67,7 @@ class Notices {
     const { waiting } = this.#app.paint;
     return {
       text: `Paused at ${this.#text(this.#pausedAt)}`,
-      countdown: `${waiting.toLocaleString("en")} ${waiting === 1 ? "update" : "updates"} waiting`,
+      countdown: `${counted(waiting, "update")} waiting`,
       action: { label: "Continue", run: () => this.pause(false) },
     };
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** The chosen pair of the correlation table: value, observations, and its line of the last days. */
 import { FEW_OBSERVATIONS } from "../../analytics/analytics.js";
-import { correlation } from "../../format.js";
+import { correlation, counted } from "../../format.js";
 import { date } from "../../zones.js";
 import { h, write } from "../h.js";
 
@@ -66,7 +66,7 @@ function historyText(app, history) {
   const values = history.map(({ correlation }) => correlation).filter((value) => value !== null);
   if (!values.length) return "No history of this pair.";
   const day = (/** @type {any} */ { time }) => date(app.clock.parse(time), app.settings.get("zone"));
-  const days = `${history.length} day${history.length === 1 ? "" : "s"}, ${day(history[0])} to ${day(history[history.length - 1])}`;
+  const days = `${counted(history.length, "day")}, ${day(history[0])} to ${day(history[history.length - 1])}`;
   return `${days}: lowest ${correlation(Math.min(...values))}, highest ${correlation(Math.max(...values))}`;
 }
 

@@ -98,7 +98,7 @@ export class Overview {
   /** @param {import("../../market/attention.js").Counts} found @param {number} count @param {boolean} connected */
   #sentence(found, count, connected) {
     const total = this.#app.store.rows.size;
-    if (total === 0) return "Instruments are loading.";
+    if (total === 0) return "No instrument is listed yet.";
     if (!connected) return "The hub is not connected: prices are the last ones received.";
     if (count) return `${count === 1 ? "1 thing needs" : `${count} things need`} attention. ${found.live} of ${total} instruments are live.`;
     return found.live + found.closed === total ? "All is well: every open market is live." : `${found.live} of ${total} instruments are live.`;

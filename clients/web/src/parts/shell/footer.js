@@ -1,5 +1,6 @@
 // @ts-check
 /** The footer: sources, writer, database, Redis, the hub's clients, and price gaps since load. */
+import { counted } from "../../format.js";
 import { time as clockText } from "../../zones.js";
 import { h } from "../h.js";
 import { CLIENTS_HINT } from "../shared/hints.js";
@@ -97,11 +98,11 @@ function server(name, state) {
 function hubItems(stats, state) {
   if (!stats) return state === "live" ? [["ok", "hub"]] : state === "connecting" ? [["none", "hub …"]] : [["crit", "hub not connected"]];
   const { connected_clients: clients, slow_clients: slow } = stats;
-  return [[slow ? "warn" : "ok", `hub · ${clients} ${clients === 1 ? "client" : "clients"}, ${slow} slow`, CLIENTS_HINT]];
+  return [[slow ? "warn" : "ok", `hub · ${counted(clients, "client")}, ${slow} slow`, CLIENTS_HINT]];
 }
 
 /** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string, string?]} */
 function gaps({ store, settings }, loaded) {
   const since = clockText(loaded, settings.get("zone")).slice(0, 5);
-  return [store.gapCount ? "warn" : "none", `${store.gapCount} price ${store.gapCount === 1 ? "gap" : "gaps"} since ${since}`, "Prices that this page has missed since it was loaded"];
+  return [store.gapCount ? "warn" : "none", `${counted(store.gapCount, "price gap")} since ${since}`, "Prices that this page has missed since it was loaded"];
 }
