@@ -129,7 +129,12 @@ def test_first_frame_carries_a_key_or_a_token(shared_hub: Web, key: str) -> None
 
 @pytest.mark.parametrize(
     ("credential", "code", "close"),
-    [(UNKNOWN_KEY, "unauthorized", 4401), ("x", "unauthorized", 4401), ("", "unauthorized", 4401), (jwt_of(["read"], life=COLLECTED), "forbidden", 4403)],
+    [
+        (UNKNOWN_KEY, "unauthorized", 4401),
+        ("x", "unauthorized", 4401),
+        ("", "unauthorized", 4401),
+        (jwt_of(["read"], life=COLLECTED), "forbidden", 4403),
+    ],
     ids=["unknown", "malformed", "empty", "scope"],
 )
 def test_bad_first_credential_is_an_error_and_a_close(credential: str, code: str, close: int, shared_hub: Web) -> None:
