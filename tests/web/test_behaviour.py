@@ -93,7 +93,8 @@ def test_keys_of_the_page(page: Page, site: Site) -> None:
     page.keyboard.press("?")
     page.keyboard.press("g")
     page.keyboard.press("a")
-    assert page.evaluate("() => [location.hash, tickwire.paint.paused, document.querySelector('dialog')]") == ["#/i/GBP_USD?interval=5m", False, None]
+    state = page.evaluate("() => [location.hash, tickwire.paint.paused, document.querySelector('dialog')]")
+    assert state == ["#/i/GBP_USD?interval=5m", False, None]
 
 
 def test_slow_page(pages: Pages, site: Site) -> None:
