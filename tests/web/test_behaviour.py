@@ -83,8 +83,9 @@ def test_keys_of_the_page(page: Page, site: Site) -> None:
     assert page.input_value("input[type=search]") == "gbpusd"
     page.keyboard.press("Enter")
     page.wait_for_function("() => location.hash === '#/i/GBP_USD'")
-    page.keyboard.press("Escape")
     assert page.input_value("input[type=search]") == ""
+    page.keyboard.press("2")  # the keys of the instrument work without a click
+    page.wait_for_function("() => location.hash === '#/i/GBP_USD?interval=5m'")
     page.evaluate("() => localStorage.setItem('tickwire.shortcuts', 'false')")
     page.reload()
     await_link(page, "live")
@@ -92,7 +93,7 @@ def test_keys_of_the_page(page: Page, site: Site) -> None:
     page.keyboard.press("?")
     page.keyboard.press("g")
     page.keyboard.press("a")
-    assert page.evaluate("() => [location.hash, tickwire.paint.paused, document.querySelector('dialog')]") == ["#/i/GBP_USD", False, None]
+    assert page.evaluate("() => [location.hash, tickwire.paint.paused, document.querySelector('dialog')]") == ["#/i/GBP_USD?interval=5m", False, None]
 
 
 def test_slow_page(pages: Pages, site: Site) -> None:

@@ -97,7 +97,7 @@ def test_processes_are_those_of_the_stream(view: Page, site: Site) -> None:
     first = rows(view, "Machine and processes")[0]
     assert first == {"process": "hub:5001@a1", "cpu_percent": "35", "rss_bytes": "65.3 MB", "threads": "12", "pid": "24433"}
     machine = figures(view, "Machine and processes")
-    assert (machine["cpu_percent"], machine["redis"], machine["backlog"]) == ("61.5", "1.8 MB", "31, 2, 15")
+    assert (machine["cpu_percent"], machine["redis"], machine["backlog"]) == ("61.5", "1.8 MB", "31 prices, 2 trades, 15 reports")
     assert machine["commits"] == "–"
     # Several hubs have their own figures.
     assert view.locator(f"{panel('Hub')} h2").text_content() == "Hub: this hub of 2"

@@ -35,9 +35,10 @@ test("sources are first, then alerts by severity, then the oldest prices", () =>
     { state: "acknowledged", severity: "critical", message: "known", time: "2025-11-18T11:59:00.000000Z" },
   ];
   const rows = [row("NEW", { at: NOW - 20_000 }), row("OLD", { at: NOW - 120_000 })];
-  const given = state(rows, { health: { sources: { binance: { state: "reconnecting", detail: "timeout" } } }, gaps: [{ symbol: "A", count: 12, at: NOW - 30_000 }] });
+  const given = state(rows, { health: { failing: ["source:binance", "writer"], sources: { binance: { state: "reconnecting", detail: "timeout" } } }, gaps: [{ symbol: "A", count: 12, at: NOW - 30_000 }] });
   assert.deepEqual(texts(given, alerts), [
     "■ Source binance is reconnecting: timeout",
+    "■ writer is failing",
     "▲▲ Critical: TSLA is volatile · 30 min ago",
     "▲ Warning: AAPL is volatile · 2 min ago",
     "! OLD is stale: last price 2 min ago",

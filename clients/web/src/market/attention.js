@@ -27,7 +27,7 @@ export function counts(rows, now, connected) {
  * @returns {Item[]}
  */
 export function items(state, alerts, now, connected) {
-  return [...sources(state.health), ...firing(alerts, now), ...limited(stale(state.rows, now, connected), "stale prices"), ...missed(state.gaps, now)];
+  return [...sources(state.health), ...parts(state.health), ...firing(alerts, now), ...limited(stale(state.rows, now, connected), "stale prices"), ...missed(state.gaps, now)];
 }
 
 /** @param {any} health @returns {Item[]} */
@@ -41,6 +41,12 @@ function sources(health) {
     .map(([source, about]) => ({
       tone: "crit", mark: "■", text: `Source ${source} is ${about.state}${about.detail ? `: ${about.detail}` : ""}`, view: "system", symbol: null,
     })); // prettier-ignore
+}
+
+/** Parts of the system that fail; a source has its own line. @param {any} health @returns {Item[]} */
+function parts(health) {
+  return (health?.failing ?? []).filter((/** @type {string} */ part) => !part.startsWith("source:"))
+    .map((/** @type {string} */ part) => ({ tone: "crit", mark: "■", text: `${part} is failing`, view: "system", symbol: null }));
 }
 
 /** Critical alerts first, then the newest. @param {Iterable<any>} alerts @param {number} now @returns {Item[]} */

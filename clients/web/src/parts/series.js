@@ -19,7 +19,7 @@ const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
  * `push` adds the values of one moment, at most one each `step`. `set` replaces the points before the
  * first pushed one: `[ms, ...values]`, oldest first, each `historyStep` ms. A distance of more than
  * 1.5 steps is a gap without a line. `mark` draws a vertical line with a text.
- * @param {any} app
+ * @param {import("../types.js").App} app
  * @param {{label: string, unit?: string, lines: Line[], seconds: number, height?: number, step?: number}} options
  * @returns {{element: HTMLElement, push(ms: number, values: Values): void,
  *   set(points: Values[], historyStep?: number): void, mark(ms: number, text: string): void,
@@ -27,16 +27,8 @@ const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
  */
 export function series(app, { label, unit = "", lines, seconds, height = 160, step = STEP_MS }) {
   const state = new State(lines.length, seconds * 1000, step);
-  const place = h("div", { class: "series-plot", "aria-hidden": "true" });
-  const readout = h("p", { class: "series-readout dim num", "aria-hidden": "true" });
   const text = summary(lines, seconds);
-  const element = h(
-    "figure",
-    { class: "series", role: "group", "aria-label": unit ? `${label}, ${unit}` : label },
-    h("figcaption", { class: "series-head" }, h("span", { text: unit ? `${label} (${unit})` : label }), readout),
-    place,
-    text.element,
-  );
+  const { element, place, readout } = figure(label, unit, text.element);
   const data = () => {
     const result = state.columns(app.clock.now());
     text.show(result.slice(1).map(figures), state.last, state.places);
@@ -59,6 +51,15 @@ export function series(app, { label, unit = "", lines, seconds, height = 160, st
       chart.close();
     },
   };
+}
+
+/** The elements of a chart. @param {string} label @param {string} unit @param {HTMLElement} text */
+function figure(label, unit, text) {
+  const place = h("div", { class: "series-plot", "aria-hidden": "true" });
+  const readout = h("p", { class: "series-readout dim num", "aria-hidden": "true" });
+  const head = h("figcaption", { class: "series-head" }, h("span", { text: unit ? `${label} (${unit})` : label }), readout);
+  const named = { class: "series", role: "group", "aria-label": unit ? `${label}, ${unit}` : label };
+  return { element: h("figure", named, head, place, text), place, readout };
 }
 
 /** The points and marks of a chart. */
@@ -118,7 +119,7 @@ class State {
 }
 
 /**
- * @param {any} app
+ * @param {import("../types.js").App} app
  * @param {any} uPlot
  * @param {{lines: Line[], state: State, readout: HTMLElement}} parts
  */

@@ -29,7 +29,9 @@ export function open(app, root, route) {
       if (next.view === shown) return page.update(next);
       page.close();
       root.replaceChildren();
+      const isFocusLost = document.activeElement === document.body; // it was in the removed page
       [shown, page] = [next.view, show(app, root, next)];
+      if (isFocusLost) root.focus({ preventScroll: true });
     },
     close: () => page.close(),
   };

@@ -8,16 +8,18 @@ import { scenarioList } from "../parts/scenarios/list.js";
 import { now as nowPanel } from "../parts/scenarios/now.js";
 import { series } from "../parts/series.js";
 
+/** @typedef {import("../types.js").App} App */
+
 const WINDOW_SECONDS = 600;
 const LATE_RELOAD_MS = 5000;
 const CHARTS = [
-  { name: "queue", label: "Queue size", unit: "messages", color: "up" },
-  { name: "lag", label: "Processing delay", unit: "ms", color: "up" },
-  { name: "memory", label: "Memory", unit: "MB", color: "up" },
-  { name: "age", label: "Heartbeat age", unit: "s", color: "up" },
+  { name: "queue", label: "Queue size", unit: "messages", color: "focus" },
+  { name: "lag", label: "Processing delay", unit: "ms", color: "focus" },
+  { name: "memory", label: "Memory", unit: "MB", color: "focus" },
+  { name: "age", label: "Heartbeat age", unit: "s", color: "focus" },
 ];
 
-/** @param {any} app @param {HTMLElement} root */
+/** @param {import("../types.js").App} app @param {HTMLElement} root */
 export function open(app, root) {
   root.append(h("h1", { class: "sr-only", text: "Scenarios" }));
   if (!app.config.features.includes("scenarios")) {
@@ -27,11 +29,10 @@ export function open(app, root) {
   return shown(app, root);
 }
 
-/** @param {any} app @param {HTMLElement} root */
+/** @param {import("../types.js").App} app @param {HTMLElement} root */
 function shown(app, root) {
   const heartbeats = new Heartbeats();
   const marks = new Set();
-  let asked = 0;
   const note = h("p", { class: "panels-note", role: "status", hidden: true });
   const charts = chartsPanel(app);
   /** @param {string|null} name @param {string|undefined} run @param {string|undefined} time */
@@ -52,14 +53,26 @@ function shown(app, root) {
   const list = scenarioList(app, changed);
   root.append(note, h("div", { class: "panels" }, list.element, current.element, charts.element));
   const ends = [
+    app.hub.on("scenario", changed),
+    app.hub.on("live", () => [list, current].forEach((each) => each.reload())),
+    app.hub.on("refused", (/** @type {any} */ { topic, error }) => topic === "heartbeat" && refused(note, error)),
+    ...follow(app, heartbeats, charts, current),
+  ];
+  return { close: () => [...ends, ...[current, list, charts].map((part) => () => part.close())].forEach((end) => end()) };
+}
+
+/**
+ * Show each heartbeat, and each second the age of the newest one.
+ * @param {App} app @param {Heartbeats} heartbeats @param {ReturnType<typeof chartsPanel>} charts @param {ReturnType<typeof nowPanel>} current
+ */
+function follow(app, heartbeats, charts, current) {
+  let asked = 0;
+  return [
     app.hub.heartbeat(),
     app.hub.on("heartbeat", (/** @type {any} */ body) => {
       beat(app, heartbeats, charts, body);
       current.follow();
     }),
-    app.hub.on("scenario", changed),
-    app.hub.on("live", () => [list, current].forEach((each) => each.reload())),
-    app.hub.on("refused", (/** @type {any} */ { topic, error }) => topic === "heartbeat" && refused(note, error)),
     app.paint.every(1000, () => {
       const time = app.clock.now();
       if (heartbeats.last !== null) charts.push("age", time, (heartbeats.age(time) / 1000).toFixed(1));
@@ -70,10 +83,9 @@ function shown(app, root) {
       current.paint();
     }),
   ];
-  return { close: () => [...ends, ...[current, list, charts].map((part) => () => part.close())].forEach((end) => end()) };
 }
 
-/** @param {any} app @param {Heartbeats} heartbeats @param {ReturnType<typeof chartsPanel>} charts @param {any} body */
+/** @param {App} app @param {Heartbeats} heartbeats @param {ReturnType<typeof chartsPanel>} charts @param {any} body */
 function beat(app, heartbeats, charts, body) {
   const at = app.clock.parse(body.last_heartbeat);
   heartbeats.add(body, at);
@@ -89,7 +101,7 @@ function refused(note, error) {
   note.hidden = false;
 }
 
-/** @param {any} app */
+/** @param {import("../types.js").App} app */
 function chartsPanel(app) {
   const charts = new Map(CHARTS.map(({ name, label, unit, color }) =>
     [name, series(app, { label, unit, lines: [{ label, color }], seconds: WINDOW_SECONDS, height: 140 })]));

@@ -14,7 +14,7 @@ import { stream } from "../parts/shared/stream.js";
 
 const RATE_HZ = 1;
 
-/** @param {any} app @param {HTMLElement} root */
+/** @param {import("../types.js").App} app @param {HTMLElement} root */
 export function open(app, root) {
   const [machine, hubs, tasks, holes] = [processes(app), hub(app), jobs(app), gaps(app)];
   const parts = [

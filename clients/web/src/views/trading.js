@@ -17,7 +17,7 @@ import { dateTime, time, tooltip } from "../zones.js";
 const RATE_HZ = 10;
 const OF_POSITIONS = new Set(["position_opened", "position_closed", "trade_executed"]);
 
-/** @param {any} app @param {HTMLElement} root @param {any} route */
+/** @param {import("../types.js").App} app @param {HTMLElement} root @param {any} route */
 export function open(app, root, route) {
   const filter = filterOf(route);
   const bar = filterBar(app, filter);
@@ -58,7 +58,7 @@ function filterOf({ query }) {
   return { strategy: query.get("strategy") || null, bot: query.get("bot") || null };
 }
 
-/** @param {any} app @param {Filter} filter */
+/** @param {import("../types.js").App} app @param {Filter} filter */
 function panels(app, filter) {
   const when = (/** @type {number} */ ms) => moment(app, ms);
   const charts = pnlCharts(app);
@@ -73,7 +73,7 @@ function panels(app, filter) {
   };
 }
 
-/** @param {any} app @param {{soon(): void}} held @param {{add(trade: any): void}} recent */
+/** @param {import("../types.js").App} app @param {{soon(): void}} held @param {{add(trade: any): void}} recent */
 function events(app, held, recent) {
   return app.hub.events((/** @type {any} */ event) => {
     if (!event) return; // the stream's own state has the reason
@@ -82,7 +82,7 @@ function events(app, held, recent) {
   });
 }
 
-/** Today: the time alone. @param {any} app @param {number} ms */
+/** Today: the time alone. @param {import("../types.js").App} app @param {number} ms */
 function moment(app, ms) {
   const zone = app.settings.get("zone");
   const full = dateTime(ms, zone);

@@ -39,6 +39,7 @@ export function pairLine(app) {
   }
 
   write(title, "Choose a cell");
+  write(summary, `Then the line of its last ${DAYS} days is here.`);
   return {
     element,
     /** Forget the histories: there is a new matrix. */

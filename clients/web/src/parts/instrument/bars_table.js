@@ -1,7 +1,7 @@
 // @ts-check
 /** The newest bars of a chart as a table, and the legend with the figures of one bar. */
 
-import { change, number } from "../../format.js";
+import { change, NONE, number } from "../../format.js";
 import { barTime, barTooltip } from "./chart_style.js";
 import { h, write } from "../h.js";
 
@@ -88,7 +88,7 @@ export function barLegend() {
       if (bar === null) return;
       const { cells: [when, ...shown], sign } = texts(bar, before, interval, zone);
       write(time, when);
-      shown.forEach((text, index) => write(cells[index].value, text));
+      shown.forEach((text, index) => write(cells[index].value, index === shown.length - 1 && text === NONE ? "" : text));
       element.dataset.sign = String(sign);
       element.title = `${barTooltip(bar, zone)}${bar.candle.complete ? "" : " · still forming"}`;
     },

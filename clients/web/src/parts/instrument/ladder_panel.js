@@ -38,17 +38,19 @@ export class LadderPanel {
     this.depths = depthButtons(app);
     this.body = h("div", { class: "panel-body ladder-body" });
     this.switch = h("button", { class: "button", type: "button", title: "Key b", "aria-expanded": "false", onclick: () => this.toggle() });
-    const link = h("a", { href: app.router.href("book", symbol), text: "Full view" });
+    const [view, text] = always ? ["instrument", "Chart"] : ["book", "Full view"];
+    const link = h("a", { href: app.router.href(view, symbol), text });
     // The ladder inside has the states of the book.
     this.element = h("section", { class: "panel ladder-panel", "aria-label": "Ladder", "data-state": "ready" },
       h("div", { class: "panel-head" }, h("h2", { class: "panel-title", text: "Ladder" }),
-        h("div", { class: "panel-actions" }, this.depths.element, always ? null : [link, this.switch])),
+        h("div", { class: "panel-actions" }, this.depths.element, link, always ? null : this.switch)),
       this.body);
   }
 
   /** Open or close the pane: the address keeps that. */
   toggle() {
     this.app.router.query({ ladder: this.shown ? null : 1 });
+    if (this.shown) this.element.scrollIntoView({ block: "start" }); // it is below the fold
   }
 
   /** @param {Route} route */

@@ -20,6 +20,9 @@ const TILES = [
   ["none", "–", "no price", "No price has been received yet."],
 ];
 
+/** @type {import("../../market/attention.js").Item} */
+const NO_REST = { tone: "crit", mark: "■", text: "REST does not answer: prices continue, other figures are the last ones", view: "system", symbol: null };
+
 /** @typedef {import("../../types.js").App} App */
 
 export class Overview {
@@ -27,7 +30,7 @@ export class Overview {
   #alerts;
   #headline = h("p", { class: "overview-headline" }, "");
   #tiles = TILES.map(([state, mark, word, title]) => tile(state, mark, word, title));
-  #firing = tile("firing", "▲", "alerts firing", "Open alerts that nobody has acknowledged.");
+  #firing = tile("firing", "▲", "", "Open alerts that nobody has acknowledged.");
   #list = h("ul", { class: "overview-items" });
   #more = h("button", { class: "button overview-more", type: "button", "aria-expanded": "false", hidden: true, onclick: () => this.#unfold() }, "");
   #attention;
@@ -35,6 +38,7 @@ export class Overview {
   #lists = { up: moverTable("Up"), down: moverTable("Down") };
   #shown = "";
   #unfolded = false;
+  #asked = false; // /health has answered or failed
   #offs;
   element;
 
@@ -57,7 +61,7 @@ export class Overview {
       paint.every(MOVERS_MS, () => this.#showMovers()),
       store.on("market", () => this.#showMovers()),
       store.on("instruments", show),
-      store.on("sources", show),
+      store.on("sources", () => ((this.#asked = true), show())),
       hub.on("state", show),
       this.#alerts.on(show),
     ];
@@ -77,10 +81,18 @@ export class Overview {
     const connected = hub.state === "live";
     const found = counts(store.rows.values(), now, connected);
     this.#tiles.forEach((each, index) => each.show(found[TILES[index][0]]));
-    this.#firing.show(this.#alerts.firing);
+    this.#showFiring();
     const list = items(store, this.#alerts.open.values(), now, connected);
+    if (this.#asked && store.health === null) list.unshift(NO_REST);
     write(this.#headline, this.#sentence(found, list.length, connected));
     this.#showItems(list);
+  }
+
+  #showFiring() {
+    const { firing, open } = this.#alerts;
+    const critical = [...open.values()].some(({ state, severity }) => state === "firing" && severity === "critical");
+    this.#firing.show(firing, { mark: critical ? "▲▲" : "▲", word: firing === 1 ? "alert firing" : "alerts firing" });
+    this.#firing.element.dataset.critical = String(critical);
   }
 
   /** @param {import("../../market/attention.js").Counts} found @param {number} count @param {boolean} connected */
@@ -148,12 +160,15 @@ function section(title, ...content) {
 /** A number with its word; dim if it is 0. @param {string} state @param {string} mark @param {string} word @param {string} title */
 function tile(state, mark, word, title) {
   const value = h("b", {}, "0");
-  const element = h("div", { class: `overview-tile overview-tile-${state}`, title }, h("span", { class: "overview-mark", "aria-hidden": "true", text: mark }), value, h("span", {}, word));
+  const [sign, noun] = [h("span", { class: "overview-mark", "aria-hidden": "true" }, mark), h("span", {}, word)];
+  const element = h("div", { class: `overview-tile overview-tile-${state}`, title }, sign, value, noun);
   return {
     element,
-    /** @param {number} count */
-    show(count) {
+    /** @param {number} count @param {{mark: string, word: string}} [texts] */
+    show(count, texts = { mark, word }) {
       write(value, String(count));
+      write(sign, texts.mark);
+      write(noun, texts.word);
       element.dataset.zero = String(count === 0);
     },
   };

@@ -14,7 +14,7 @@ const REFUSALS = /** @type {Record<number, string>} */ ({
 
 /**
  * `switched` runs after an answer of the server.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {(body: any) => void} switched
  */
 export function scenarioList(app, switched) {
@@ -29,7 +29,7 @@ class List {
   _body = h("tbody");
   _reason = h("p", { class: "note", id: "scenario-reason", hidden: true });
 
-  /** @param {any} app @param {(body: any) => void} switched */
+  /** @param {import("../../types.js").App} app @param {(body: any) => void} switched */
   constructor(app, switched) {
     this._app = app;
     this._switched = switched;
@@ -93,7 +93,7 @@ function tableOf(body) {
   return h("div", { class: "live-table-region", role: "region", tabindex: "0", "aria-label": "Scenarios" }, table);
 }
 
-/** The names with their descriptions. @param {any} app @param {AbortSignal} signal */
+/** The names with their descriptions. @param {import("../../types.js").App} app @param {AbortSignal} signal */
 async function load(app, signal) {
   const answer = await app.rest.get("scenarios", {}, { signal });
   const files = await Promise.all(answer.available_scenarios.map((/** @type {string} */ name) =>
@@ -105,7 +105,7 @@ async function load(app, signal) {
 
 class Row {
   /**
-   * @param {any} app @param {string} name @param {string} file @param {string} description
+   * @param {import("../../types.js").App} app @param {string} name @param {string} file @param {string} description
    * @param {(body: any) => void} switched
    */
   constructor(app, name, file, description, switched) {

@@ -2,9 +2,13 @@
 /** The current run and the newest heartbeat. */
 
 import { age, number } from "../../format.js";
-import { dateTime, tooltip } from "../../zones.js";
+import { tooltip } from "../../zones.js";
 import { figureList } from "../shared/figure_list.js";
+import { CLIENTS_HINT } from "../shared/hints.js";
 import { panel } from "../shared/panel.js";
+import { momentText, stateText } from "../system/texts.js";
+
+/** @typedef {import("../../types.js").App} App */
 
 const EVERY_MS = 15_000;
 const MOST_TRIES = 5;
@@ -14,7 +18,7 @@ const FIELDS = [
   { name: "phase", title: "Phase" },
   { name: "status", title: "Status" },
   { name: "total_messages_processed", title: "Messages processed" },
-  { name: "active_clients", title: "Active clients" },
+  { name: "active_clients", title: "Active clients", hint: CLIENTS_HINT },
   { name: "queue", title: "Queue" },
   { name: "lag_ms", title: "Processing delay" },
   { name: "books", title: "Books" },
@@ -23,58 +27,73 @@ const FIELDS = [
 
 /**
  * `loaded` runs after each answer of GET /status.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {import("./heartbeats.js").Heartbeats} heartbeats
  * @param {(status: any) => void} loaded
  */
 export function now(app, heartbeats, loaded) {
-  const figures = figureList(FIELDS);
-  let status = /** @type {any} */ (null);
-  let [expected, tries] = [/** @type {string|null} */ (null), 0];
-  const made = panel(app, {
-    title: "Now",
-    load: (/** @type {AbortSignal} */ signal) => app.rest.get("status", {}, { signal }),
-    show(/** @type {any} */ body, /** @type {HTMLElement} */ content) {
-      if (figures.element.parentNode === null) content.append(figures.element);
-      status = body;
-      loaded(body);
-      paint();
-    },
-    every: EVERY_MS,
-  });
-  function paint() {
+  return new Now(app, heartbeats, loaded);
+}
+
+class Now {
+  /** @param {App} app @param {import("./heartbeats.js").Heartbeats} heartbeats @param {(status: any) => void} loaded */
+  constructor(app, heartbeats, loaded) {
+    this.app = app;
+    this.heartbeats = heartbeats;
+    this.figures = figureList(FIELDS);
+    this.status = /** @type {any} */ (null);
+    this.expected = /** @type {string|null} */ (null);
+    this.tries = 0;
+    this.panel = panel(app, {
+      title: "Now",
+      load: (signal) => app.rest.get("status", {}, { signal }),
+      show: (body, content) => {
+        if (this.figures.element.parentNode === null) content.append(this.figures.element);
+        this.status = body;
+        loaded(body);
+        this.paint();
+      },
+      every: EVERY_MS,
+    });
+    this.element = this.panel.element;
+  }
+
+  paint() {
+    const { app, heartbeats, status } = this;
     if (status === null) return;
     // /status is judged at the time of the request: it is right if heartbeats are missing.
     const beat = heartbeats.last === null || heartbeats.late(app.clock.now()) ? status : heartbeats.last;
-    figures.show({ ...ofRun(app, status), ...ofBeat(beat), ...ofAge(app, heartbeats, status) });
+    this.figures.show({ ...ofRun(app, status), ...ofBeat(beat), ...ofAge(app, heartbeats, status) });
   }
-  return {
-    element: made.element,
-    paint,
-    /** Another run has begun: the next heartbeats bring its figures. @param {string} run */
-    expect(run) {
-      [expected, tries] = [run, MOST_TRIES];
-      made.reload();
-    },
-    /** A heartbeat has arrived: load again if the run is not the expected one. */
-    follow() {
-      const run = status?.scenario_run?.run_id;
-      if (run !== undefined && (expected === null || run === expected || tries === 0)) return;
-      tries = Math.max(0, tries - 1);
-      made.reload();
-    },
-    reload: () => made.reload(),
-    close: () => made.close(),
-  };
+
+  /** Another run has begun: the next heartbeats bring its figures. @param {string} run */
+  expect(run) {
+    [this.expected, this.tries] = [run, MOST_TRIES];
+    this.reload();
+  }
+
+  /** A heartbeat has arrived: load again if the run is not the expected one. */
+  follow() {
+    const run = this.status?.scenario_run?.run_id;
+    if (run !== undefined && (this.expected === null || run === this.expected || this.tries === 0)) return;
+    this.tries = Math.max(0, this.tries - 1);
+    this.reload();
+  }
+
+  reload() {
+    this.panel.reload();
+  }
+
+  close() {
+    this.panel.close();
+  }
 }
 
-/** @param {any} app @param {any} status */
+/** @param {import("../../types.js").App} app @param {any} status */
 function ofRun(app, status) {
   const run = status.scenario_run;
-  const zone = app.settings.get("zone");
-  const started = app.clock.parse(run?.started);
   return {
-    started: run ? { text: dateTime(started, zone), title: tooltip(started, zone) } : { text: "–", title: "no scenario runs" },
+    started: run ? momentText(app, run.started) : { text: "–", title: "no scenario runs" },
     phase: run ? number(run.phase) : { text: "–", title: "no scenario runs" },
   };
 }
@@ -84,7 +103,7 @@ function ofBeat(beat) {
   const books = Object.entries(beat.books ?? {}).map(([symbol, state]) => `${symbol} ${state}`).join(", ");
   return {
     current_scenario: beat.current_scenario,
-    status: { text: beat.status === "healthy" ? "● healthy" : `! ${beat.status}`, class: beat.status === "healthy" ? "" : "panels-warn" },
+    status: stateText(beat.status),
     total_messages_processed: number(beat.total_messages_processed),
     active_clients: number(beat.active_clients),
     queue: `${beat.current_queue_size} of ${beat.queue_max}`,
@@ -93,7 +112,7 @@ function ofBeat(beat) {
   };
 }
 
-/** @param {any} app @param {import("./heartbeats.js").Heartbeats} heartbeats @param {any} status */
+/** @param {import("../../types.js").App} app @param {import("./heartbeats.js").Heartbeats} heartbeats @param {any} status */
 function ofAge(app, heartbeats, status) {
   const none = heartbeats.last === null;
   const at = none ? app.clock.parse(status.last_heartbeat) : heartbeats.at;

@@ -4,6 +4,8 @@
 import { color, onChange } from "../../appearance.js";
 
 /** @typedef {any} Plot an instance of uPlot */
+/** @typedef {import("../../types.js").App} App */
+/** @typedef {{height: number, make: (uPlot: any) => object, data: () => any[]}} PlotOptions */
 /** @type {Promise<any>|null} */
 let loading = null;
 
@@ -51,47 +53,58 @@ export function axis(more = {}) {
 /**
  * Show a chart in `place`. `make` returns the options of uPlot without width and height; `data` its
  * columns. `redraw()` asks for a drawing with the next frame.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {HTMLElement} place
- * @param {{height: number, make: (uPlot: any) => object, data: () => any[]}} options
+ * @param {PlotOptions} options
  * @returns {{redraw(): void, close(): void, readonly chart: Plot|null}}
  */
-export function plot(app, place, { height, make, data }) {
-  /** @type {Plot|null} */
-  let chart = null;
-  let [changed, closed] = [true, false];
-  const redraw = () => {
-    changed = true;
-    app.paint.request();
-  };
-  const observer = new ResizeObserver(() => {
-    chart?.setSize({ width: place.clientWidth, height });
-  });
-  const ends = [
-    app.paint.register(() => {
-      if (!changed || chart === null) return;
-      changed = false;
-      chart.setData(data());
-    }),
-    onChange(() => chart?.redraw(false, true)),
-  ];
-  loadPlot().then((uPlot) => {
-    if (closed) return;
-    chart = new uPlot({ ...make(uPlot), width: place.clientWidth, height }, data(), place);
-    observer.observe(place);
-  }, (error) => {
+export function plot(app, place, options) {
+  const made = new PlotInPlace(app, place, options);
+  loadPlot().then((uPlot) => made.draw(uPlot), (error) => {
     place.textContent = error.message;
   });
-  return {
-    redraw,
-    close() {
-      closed = true;
-      observer.disconnect();
-      ends.forEach((end) => end());
-      chart?.destroy();
-    },
-    get chart() {
-      return chart;
-    },
+  return made;
+}
+
+class PlotInPlace {
+  /** @param {App} app @param {HTMLElement} place @param {PlotOptions} options */
+  constructor(app, place, options) {
+    this.app = app;
+    this.place = place;
+    this.options = options;
+    this.chart = /** @type {Plot|null} */ (null);
+    this.changed = true;
+    this.closed = false;
+    this.observer = new ResizeObserver(() => this.chart?.setSize(this._size()));
+    this.ends = [app.paint.register(() => this._paint()), onChange(() => this.chart?.redraw(false, true))];
+  }
+
+  redraw = () => {
+    this.changed = true;
+    this.app.paint.request();
   };
+
+  /** @param {any} uPlot its constructor */
+  draw(uPlot) {
+    if (this.closed) return;
+    this.chart = new uPlot({ ...this.options.make(uPlot), ...this._size() }, this.options.data(), this.place);
+    this.observer.observe(this.place);
+  }
+
+  close() {
+    this.closed = true;
+    this.observer.disconnect();
+    this.ends.forEach((end) => end());
+    this.chart?.destroy();
+  }
+
+  _paint() {
+    if (!this.changed || this.chart === null) return;
+    this.changed = false;
+    this.chart.setData(this.options.data());
+  }
+
+  _size() {
+    return { width: this.place.clientWidth, height: this.options.height };
+  }
 }

@@ -6,7 +6,7 @@ import { panel } from "./panel.js";
 
 /**
  * `show(section, state)` runs only if the section has figures. `none`: what to do without them.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {{title: string, name: string, none: (Node|string)[], show: (section: any, state: any) => void, empty?: (section: any) => boolean}} options
  * @param {Node[]} children
  */

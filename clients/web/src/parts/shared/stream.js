@@ -11,7 +11,7 @@ const MISSING_MS = 5000; // without a snapshot
 
 /**
  * `paint` runs inside the frame of the page; `receive` runs for each snapshot.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {{channels: string[], maxRate: number, paint: (state: StreamState) => void, receive?: (body: any) => void}} options
  * @returns {{repaint(): void, close(): void}}
  */

@@ -3,6 +3,7 @@
 import { counted } from "../../format.js";
 import { time as clockText } from "../../zones.js";
 import { h } from "../h.js";
+import { CLIENTS_HINT } from "../shared/hints.js";
 
 const STATS_MS = 5_000;
 
@@ -16,9 +17,10 @@ export function mountFooter(app, root) {
   /** @type {any} */
   let stats = null;
   let last = "";
+  let asked = false; // /health has answered or failed
 
   function show() {
-    const items = [...sources(app.store.health), ...servers(app.store.health), ...hubItems(stats, app.hub.state), gaps(app, loaded)];
+    const items = [...(asked ? sources(app.store.health) : []), ...servers(app.store.health), ...hubItems(stats, app.hub.state), gaps(app, loaded)];
     const text = JSON.stringify(items);
     if (text === last) return;
     last = text;
@@ -35,7 +37,10 @@ export function mountFooter(app, root) {
     show();
   }
 
-  app.store.on("sources", show);
+  app.store.on("sources", () => {
+    asked = true;
+    show();
+  });
   app.store.on("gaps", show);
   app.hub.on("live", poll);
   app.hub.on("state", () => {
@@ -76,8 +81,11 @@ function tone(state) {
 function servers(health) {
   if (!health) return [];
   const behind = health.writer?.unstored;
+  const late = (health.failing ?? []).includes("writer");
   /** @type {[Tone, string, string?]} */
-  const writer = behind === undefined || behind === null ? ["warn", "writer unknown"] : ["ok", `writer ${behind.toLocaleString("en")} behind`];
+  const writer = behind === undefined || behind === null
+    ? ["warn", "writer unknown"]
+    : [late ? "warn" : "ok", `writer ${behind.toLocaleString("en")} behind`, "Prices that are not stored yet"];
   return [...(health.writer === undefined ? [] : [writer]), server("database", health.database), server("Redis", health.redis)];
 }
 
@@ -86,14 +94,15 @@ function server(name, state) {
   return state === "connected" ? ["ok", name] : ["crit", `${name} ${state}`];
 }
 
-/** Statistics need a scope: without them the state of the connection remains. @param {any} stats @param {string} state @returns {[Tone, string][]} */
+/** Statistics need a scope: without them the state of the connection remains. @param {any} stats @param {string} state of the connection @returns {[Tone, string, string?][]} */
 function hubItems(stats, state) {
-  if (!stats) return state === "live" ? [["ok", "hub"]] : [["crit", "hub not connected"]];
-  return [[stats.slow_clients ? "warn" : "ok", `hub · ${counted(stats.connected_clients, "client")}, ${stats.slow_clients} slow`]];
+  if (!stats) return state === "live" ? [["ok", "hub"]] : state === "connecting" ? [["none", "hub …"]] : [["crit", "hub not connected"]];
+  const { connected_clients: clients, slow_clients: slow } = stats;
+  return [[slow ? "warn" : "ok", `hub · ${counted(clients, "client")}, ${slow} slow`, CLIENTS_HINT]];
 }
 
-/** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string]} */
+/** @param {import("../../types.js").App} app @param {number} loaded @returns {[Tone, string, string?]} */
 function gaps({ store, settings }, loaded) {
   const since = clockText(loaded, settings.get("zone")).slice(0, 5);
-  return [store.gapCount ? "warn" : "none", `${counted(store.gapCount, "price gap")} since ${since}`];
+  return [store.gapCount ? "warn" : "none", `${counted(store.gapCount, "price gap")} since ${since}`, "Prices that this page has missed since it was loaded"];
 }

@@ -70,10 +70,11 @@ function find(app) {
     spellcheck: "false",
     oninput: () => app.find.set(field.value),
     onkeydown: (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Escape") {
-        app.find.set("");
-        field.blur();
-      } else if (event.key === "Enter") openFirst(app);
+      const found = event.key === "Enter" ? bestMatch(app) : null;
+      if (event.key !== "Escape" && found === null) return;
+      app.find.set("");
+      field.blur(); // so that the view gets the focus, and its keys work
+      if (found !== null) app.router.go(app.router.href("instrument", found));
     },
   });
   app.find.onFocus(() => field.focus());
@@ -83,10 +84,10 @@ function find(app) {
   return h("div", { class: "top-find-box", role: "search" }, field);
 }
 
-/** @param {import("../../types.js").App} app */
-function openFirst({ find, store, router }) {
+/** The symbol that fits the find field best. @param {import("../../types.js").App} app */
+function bestMatch({ find, store }) {
   const wanted = find.text.trim().toLowerCase();
-  if (!wanted) return;
+  if (!wanted) return null;
   const plain = wanted.replace(/[^a-z0-9]/g, "");
   const rank = (/** @type {string} */ symbol) => {
     const name = symbol.toLowerCase();
@@ -96,7 +97,7 @@ function openFirst({ find, store, router }) {
     return store.rows.get(symbol)?.name.toLowerCase().includes(wanted) ? 3 : 4;
   };
   const [best] = [...store.symbols].sort((a, b) => rank(a) - rank(b));
-  if (best && rank(best) < 4) router.go(router.href("instrument", best));
+  return best && rank(best) < 4 ? best : null;
 }
 
 /** The state of the connection and the delay of deliveries. @param {import("../../types.js").App} app */

@@ -13,7 +13,7 @@ const LINKS = [
   ["symbols", "/symbols", "the instruments"],
 ];
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function links(app) {
   const made = panel(app, { title: "Documents and data" });
   made.content.append(h("ul", { class: "system-links" }, ...LINKS.map(([href, text, about]) =>
@@ -22,7 +22,7 @@ export function links(app) {
   return made;
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function about(app) {
   return panel(app, {
     title: "About",
@@ -39,7 +39,7 @@ export function about(app) {
   });
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 function versions(app) {
   const server = app.store.health?.version ?? app.config.version;
   return h("p", {}, `Tickwire ${server}, MIT licence. This page was loaded from version ${app.config.version}. Charts by `,

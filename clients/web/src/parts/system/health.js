@@ -12,7 +12,7 @@ import { agoText, momentText, Rate, rateText, stateText } from "./texts.js";
 const BACKLOG_SECONDS = 900;
 const POLL_MS = 5000;
 
-/** A panel that `show` fills after each answer of /health. @param {any} app @param {string} title @param {Node[]} children @param {(health: any) => string|null} show */
+/** A panel that `show` fills after each answer of /health. @param {import("../../types.js").App} app @param {string} title @param {Node[]} children @param {(health: any) => string|null} show */
 function healthPanel(app, title, children, show) {
   const made = panel(app, { title });
   const place = h("div", {}, ...children);
@@ -29,7 +29,7 @@ function healthPanel(app, title, children, show) {
   return { element: made.element, close: () => [...ends, () => made.close()].forEach((end) => end()) };
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function sources(app) {
   const table = liveTable({
     caption: "Sources",
@@ -64,7 +64,7 @@ export function sources(app) {
   });
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function servers(app) {
   const figures = figureList([
     { name: "status", title: "System" },
@@ -87,7 +87,7 @@ export function servers(app) {
   });
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function writer(app) {
   const figures = figureList([
     { name: "unstored", title: "Prices not stored" },
@@ -96,7 +96,7 @@ export function writer(app) {
     { name: "last_parked", title: "Last parked" },
   ]);
   const label = "Prices not stored";
-  const chart = series(app, { label, lines: [{ label, color: "up" }], seconds: BACKLOG_SECONDS, height: 110, step: POLL_MS });
+  const chart = series(app, { label, lines: [{ label, color: "focus" }], seconds: BACKLOG_SECONDS, height: 110, step: POLL_MS });
   const { backlog } = app.store;
   for (let index = 0; index < backlog.length; index += 1) chart.push(backlog.time(index), [backlog.value(0, index)]);
   const made = healthPanel(app, "Writer", [figures.element, chart.element], (health) => {

@@ -5,11 +5,12 @@ import { number } from "../../format.js";
 import { figureList } from "../shared/figure_list.js";
 import { write } from "../h.js";
 import { panel } from "../shared/panel.js";
-import { Rate, rateText } from "./texts.js";
+import { CLIENTS_HINT } from "../shared/hints.js";
+import { Rate, rateText, stateText } from "./texts.js";
 
 const EVERY_MS = 5000;
 const FIELDS = [
-  { name: "connected_clients", title: "Clients" },
+  { name: "connected_clients", title: "Clients", hint: CLIENTS_HINT },
   { name: "slow_clients", title: "Slow clients" },
   { name: "relayed", title: "Relayed" },
   { name: "delivered", title: "Delivered" },
@@ -20,7 +21,7 @@ const FIELDS = [
   { name: "version", title: "Redis" },
 ];
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function hub(app) {
   const figures = figureList(FIELDS);
   const rates = { relayed: new Rate(), delivered: new Rate() };
@@ -46,7 +47,7 @@ export function hub(app) {
   };
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 async function stats(app) {
   const { client, state } = app.hub;
   if (state !== "live") throw new Error("The hub is not connected.");
@@ -65,6 +66,6 @@ function texts(body, rates, ms) {
     last_message_age_seconds: number(body.last_message_age_seconds),
     total_subscriptions: number(body.total_subscriptions),
     uptime: `${Math.floor(body.uptime_seconds / 60)} min`,
-    version: body.redis_connected ? "● connected" : { text: "! disconnected", class: "panels-warn" },
+    version: stateText(body.redis_connected ? "connected" : "disconnected"),
   };
 }

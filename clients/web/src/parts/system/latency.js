@@ -19,7 +19,7 @@ class Histogram {
   }
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function latency(app) {
   const histogram = new Histogram();
   const rows = LIMITS_MS.map((limit, index) => row(limit, index));
@@ -53,7 +53,7 @@ function row(limit, index) {
   const share = h("span", { class: "system-share num" });
   const bar = h("span", { class: "system-bar", "aria-hidden": "true" });
   return {
-    element: h("tr", {}, h("th", { scope: "row", text: label }), count, h("td", { class: "system-share-cell" }, bar, share)),
+    element: h("tr", {}, h("th", { scope: "row", text: label }), count, h("td", { class: "system-share-cell" }, h("div", {}, bar, share))),
     /** @param {number} value @param {number} total */
     show(value, total) {
       const part = total === 0 ? 0 : value / total;
@@ -69,11 +69,16 @@ function summaryText(latency) {
   const delivery = latency?.delivery;
   const trip = latency?.roundTrip;
   const parts = [
-    delivery && `Median ${delivery.p50.toFixed(1)} ms, 95 % within ${delivery.p95.toFixed(1)} ms, longest ${delivery.max.toFixed(1)} ms.`,
-    trip && `Round trip ${trip.p50.toFixed(1)} ms.`,
+    delivery && `Median ${delayText(delivery.p50)}, 95 % within ${delayText(delivery.p95)}, longest ${delayText(delivery.max)}.`,
+    trip && `Round trip ${delayText(trip.p50)}.`,
     typeof latency?.clockOffset === "number" && offsetText(latency.clockOffset),
   ];
   return parts.filter(Boolean).join(" ");
+}
+
+/** The clock of the hub is estimated: a delay below its error can come out negative. @param {number} ms */
+function delayText(ms) {
+  return `${Math.max(0, ms).toFixed(1)} ms`;
 }
 
 /** @param {number} ms by which the hub's clock is ahead */

@@ -11,22 +11,29 @@ import { dateTime } from "../../zones.js";
 const JOBS_MS = 15_000;
 const GAPS_MS = 30_000;
 const GAPS_SHOWN = 20;
+const JOB_COLUMNS = [
+  { name: "job", title: "Job" },
+  { name: "schedule", title: "Schedule" },
+  { name: "outcome", title: "Last outcome" },
+  { name: "finished", title: "Finished" },
+  { name: "duration", title: "Duration", num: true },
+  { name: "rows", title: "Rows", num: true },
+  { name: "next", title: "Next run" },
+  { name: "error", title: "Error" },
+];
+const GAP_COLUMNS = [
+  { name: "symbol", title: "Instrument" },
+  { name: "kind", title: "Kind" },
+  { name: "state", title: "State" },
+  { name: "start", title: "From" },
+  { name: "end", title: "To" },
+  { name: "missing", title: "Missing", num: true },
+  { name: "reason", title: "Reason" },
+];
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function jobs(app) {
-  const table = liveTable({
-    caption: "Jobs",
-    columns: [
-      { name: "job", title: "Job" },
-      { name: "schedule", title: "Schedule" },
-      { name: "outcome", title: "Last outcome" },
-      { name: "finished", title: "Finished" },
-      { name: "duration", title: "Duration", num: true },
-      { name: "rows", title: "Rows", num: true },
-      { name: "next", title: "Next run" },
-      { name: "error", title: "Error" },
-    ],
-  });
+  const table = liveTable({ caption: "Jobs", columns: JOB_COLUMNS });
   return panel(app, {
     title: "Jobs",
     load: (/** @type {AbortSignal} */ signal) => app.rest.get("jobs", {}, { signal }),
@@ -38,7 +45,7 @@ export function jobs(app) {
   });
 }
 
-/** @param {any} app @param {any} job */
+/** @param {import("../../types.js").App} app @param {any} job */
 function jobCells(app, job) {
   const { last_run: last } = job;
   const running = job.next_run === null && last === null;
@@ -54,20 +61,9 @@ function jobCells(app, job) {
   ];
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function gaps(app) {
-  const table = liveTable({
-    caption: "The newest gaps of the store",
-    columns: [
-      { name: "symbol", title: "Instrument" },
-      { name: "kind", title: "Kind" },
-      { name: "state", title: "State" },
-      { name: "start", title: "From" },
-      { name: "end", title: "To" },
-      { name: "missing", title: "Missing", num: true },
-      { name: "reason", title: "Reason" },
-    ],
-  });
+  const table = liveTable({ caption: "The newest gaps of the store", columns: GAP_COLUMNS });
   const own = h("ul", { class: "system-gaps" });
   const since = h("p", { class: "dim" });
   const loaded = app.clock.now();
@@ -97,7 +93,7 @@ function gapKey(gap) {
   return [gap.symbol, gap.kind, gap.interval, gap.start_time ?? gap.start].join(" ");
 }
 
-/** @param {any} app @param {any} gap */
+/** @param {import("../../types.js").App} app @param {any} gap */
 function gapCells(app, gap) {
   return [
     gap.symbol ?? NONE,

@@ -8,7 +8,7 @@ import { liveTable } from "../shared/live_table.js";
 import { sectionPanel } from "../shared/section.js";
 import { megabytes } from "./texts.js";
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function processes(app) {
   const figures = figureList([
     { name: "cpu_percent", title: "CPU, %" },
@@ -19,7 +19,7 @@ export function processes(app) {
     { name: "redis_ops", title: "Redis commands/s" },
     { name: "postgres", title: "Database connections" },
     { name: "commits", title: "Commits/s" },
-    { name: "backlog", title: "Not stored", hint: "prices, trades, reports" },
+    { name: "backlog", title: "Not stored" },
   ]);
   const table = liveTable({
     caption: "Processes",
@@ -57,6 +57,6 @@ function texts({ redis, postgres, writer_unstored: unstored, ...section }) {
     redis_ops: number(redis?.ops_per_sec),
     postgres: number(postgres?.connections),
     commits: number(postgres?.commits_per_sec),
-    backlog: unstored ? `${unstored.prices}, ${unstored.trades}, ${unstored.reports}` : NONE,
+    backlog: unstored ? `${unstored.prices} prices, ${unstored.trades} trades, ${unstored.reports} reports` : NONE,
   };
 }

@@ -10,7 +10,7 @@ const CHOICES = [
   { name: "density", label: "Rows", values: [["normal", "Normal"], ["compact", "Compact"]] },
 ];
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function pageSettings(app) {
   const controls = [...CHOICES.map((choice) => select(app, choice)), zone(app), name(app), shortcuts(app)];
   const element = h("section", { class: "panel", "aria-label": "Settings of this page", "data-state": "ready" },
@@ -20,7 +20,7 @@ export function pageSettings(app) {
   return { element, close: () => controls.forEach((each) => each.close()) };
 }
 
-/** @param {any} app @param {{name: string, label: string, values: string[][]}} choice */
+/** @param {import("../../types.js").App} app @param {{name: string, label: string, values: string[][]}} choice */
 function select(app, { name: setting, label, values }) {
   const control = h("select", { class: "field", name: setting }, ...values.map(([value, text]) => h("option", { value, text })));
   const show = () => (control.value = app.settings.get(setting));
@@ -29,11 +29,11 @@ function select(app, { name: setting, label, values }) {
   return { element: labelled(label, control), close: app.settings.on(setting, show) };
 }
 
-/** Any IANA zone by search. @param {any} app */
+/** Any IANA zone by search. @param {import("../../types.js").App} app */
 function zone(app) {
   const list = h("datalist", { id: "system-zones" }, ...ZONES.map(({ name: value, label }) => h("option", { value, label })),
     ...names().map((value) => h("option", { value })));
-  const control = h("input", { class: "field", name: "zone", list: "system-zones", autocomplete: "off", spellcheck: "false" });
+  const control = h("input", { class: "field", name: "zone", title: "UTC, browser, or a name such as Europe/Berlin", list: "system-zones", autocomplete: "off", spellcheck: "false" });
   const problem = h("span", { class: "panels-warn", role: "status" });
   const show = () => (control.value = app.settings.get("zone"));
   control.addEventListener("change", () => {
@@ -44,10 +44,10 @@ function zone(app) {
     if (known) app.settings.set("zone", wanted);
   });
   show();
-  return { element: h("div", {}, labelled("Time zone (UTC, browser, or an IANA name)", control), list, problem), close: app.settings.on("zone", show) };
+  return { element: h("div", {}, labelled("Time zone (any IANA name)", control), list, problem), close: app.settings.on("zone", show) };
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 function name(app) {
   const control = h("input", { class: "field", name: "name", autocomplete: "off", maxlength: 100 });
   const show = () => (control.value = app.settings.get("name"));
@@ -56,7 +56,7 @@ function name(app) {
   return { element: labelled("Your name, for acknowledgements", control), close: app.settings.on("name", show) };
 }
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 function shortcuts(app) {
   const control = h("input", { type: "checkbox", name: "shortcuts" });
   const show = () => (control.checked = app.settings.get("shortcuts"));

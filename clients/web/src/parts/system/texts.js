@@ -18,7 +18,7 @@ export function stateText(state, title = "") {
 
 /**
  * A moment in the zone of the page; of another day with the date.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {string|null|undefined} moment
  */
 export function momentText(app, moment) {
@@ -30,7 +30,7 @@ export function momentText(app, moment) {
   return { text: today ? time(ms, zone) : full, title: tooltip(ms, zone) };
 }
 
-/** "12 s ago" @param {any} app @param {string|null|undefined} moment */
+/** "12 s ago" @param {import("../../types.js").App} app @param {string|null|undefined} moment */
 export function agoText(app, moment) {
   const ms = app.clock.parse(moment);
   if (!Number.isFinite(ms)) return { text: NONE, title: "none yet" };

@@ -27,7 +27,7 @@ const COLUMNS = [
 ];
 
 /**
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {import("./filter.js").Filter} filter
  * @param {(ms: number) => {text: string, title: string}} when
  */
@@ -42,7 +42,7 @@ class Fills {
   _painted = 0;
 
   /**
-   * @param {any} app
+   * @param {import("../../types.js").App} app
    * @param {import("./filter.js").Filter} filter
    * @param {(ms: number) => {text: string, title: string}} when
    */
@@ -118,7 +118,7 @@ function ofTrade(trade) {
   return { ...same, fill_id: id.slice(trade.bot.length + 1), time: timestamp, realized_pnl: pnl, voided: false };
 }
 
-/** @param {any} app @param {any} fill @param {(ms: number) => {text: string, title: string}} when */
+/** @param {import("../../types.js").App} app @param {any} fill @param {(ms: number) => {text: string, title: string}} when */
 function row(app, fill, when) {
   const fee = figure("fee", fill.fee);
   const texts = /** @type {Record<string, any>} */ ({

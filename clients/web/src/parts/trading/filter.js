@@ -9,7 +9,7 @@ const ALL = "";
 
 /**
  * The selects have the names of the stream, and the chosen ones.
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {Filter} filter
  */
 export function filterBar(app, filter) {
@@ -39,7 +39,7 @@ function labelled(text, control) {
   return h("label", {}, h("span", { text }), control);
 }
 
-/** @param {any} app @param {string} name @param {string} all @param {string|null} chosen */
+/** @param {import("../../types.js").App} app @param {string} name @param {string} all @param {string|null} chosen */
 function select(app, name, all, chosen) {
   const element = h("select", { class: "field", name }, h("option", { value: ALL, text: all }));
   /** @type {Set<string>} */

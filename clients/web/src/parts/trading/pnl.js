@@ -5,23 +5,26 @@ import { sum } from "../../decimals.js";
 import { h } from "../h.js";
 import { panel } from "../shared/panel.js";
 import { series } from "../series.js";
+import { nothing } from "./portfolio.js";
 
 const STEP_MS = 300_000; // 5 min
 const DAY_SECONDS = 86_400;
 const MAX_PAGES = 10; // of 10,000 rows
 const FIGURES = [
-  { name: "total_pnl", column: "pnl", label: "Total P&L", color: "up" },
-  { name: "daily_pnl", column: "daily_pnl", label: "P&L today", color: "down" },
+  { name: "total_pnl", column: "pnl", label: "Total P&L", color: "focus" },
+  { name: "daily_pnl", column: "daily_pnl", label: "P&L today", color: "focus" },
 ];
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function pnlCharts(app) {
   const charts = FIGURES.map(({ label, color }) =>
     series(app, { label, lines: [{ label, color }], seconds: DAY_SECONDS, height: 150 }));
   const content = h("div", { class: "panels-charts" }, ...charts.map(({ element }) => element));
+  let reported = false; // since the view was opened
   const made = panel(app, {
     title: "Profit and loss, 24 h",
     load: () => history(app),
+    empty: (/** @type {any[]} */ rows) => (rows.length || reported ? null : "No profit or loss of the last 24 hours: no strategy has reported."),
     show: (/** @type {any[]} */ rows, /** @type {HTMLElement} */ place) => {
       if (content.parentNode === null) place.append(content);
       FIGURES.forEach(({ column }, index) => charts[index].set(points(rows, column, app.clock.parse), STEP_MS));
@@ -32,7 +35,11 @@ export function pnlCharts(app) {
     element: made.element,
     /** @param {any} body a snapshot */
     receive({ timestamp, strategy }) {
-      if (!strategy?.timestamp) return;
+      if (!strategy?.timestamp || (!reported && nothing(strategy))) return;
+      if (!reported) {
+        reported = true;
+        made.reload();
+      }
       const ms = app.clock.parse(timestamp);
       FIGURES.forEach(({ name }, index) => charts[index].push(ms, [strategy.stale ? null : strategy[name]]));
     },
@@ -43,7 +50,7 @@ export function pnlCharts(app) {
   };
 }
 
-/** @param {any} app @returns {Promise<any[]>} rows of all strategies and bots, oldest first */
+/** @param {import("../../types.js").App} app @returns {Promise<any[]>} rows of all strategies and bots, oldest first */
 async function history(app) {
   const rows = [];
   const query = { time_range: "24h", metric_types: ["strategy"], interval: "5m", limit: 10_000 };

@@ -6,7 +6,7 @@ import { h, write } from "../h.js";
 import { amount, figure, listed } from "./figures.js";
 import { sectionPanel } from "../shared/section.js";
 
-/** @param {any} app */
+/** @param {import("../../types.js").App} app */
 export function portfolio(app) {
   const figures = figureList([
     { name: "total_pnl", title: "Total P&L" },

@@ -25,7 +25,7 @@ const COLUMNS = [
 ];
 
 /**
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {import("./filter.js").Filter} filter
  */
 export function positions(app, filter) {
@@ -37,7 +37,7 @@ class Positions {
   _open = [];
   _loaded = 0; // ms
 
-  /** @param {any} app @param {import("./filter.js").Filter} filter */
+  /** @param {import("../../types.js").App} app @param {import("./filter.js").Filter} filter */
   constructor(app, filter) {
     this._app = app;
     this._table = liveTable({ caption: "Open positions", columns: COLUMNS });
@@ -91,7 +91,7 @@ function isOpen({ quantity }) {
 }
 
 /**
- * @param {any} app @param {any} position @param {number} loaded ms
+ * @param {import("../../types.js").App} app @param {any} position @param {number} loaded ms
  * @returns {import("../shared/live_table.js").RowData}
  */
 function row(app, position, loaded) {
@@ -124,7 +124,7 @@ function pnlAt(position, mark) {
 
 /**
  * A button for the CSV file of all rows that the filter permits, after a place for its failure.
- * @param {any} app @param {"positions"|"fills"} name @param {import("./filter.js").Filter} filter
+ * @param {import("../../types.js").App} app @param {"positions"|"fills"} name @param {import("./filter.js").Filter} filter
  */
 export function csvButton(app, name, filter) {
   const failed = h("span", { class: "panels-warn", role: "status" });
@@ -144,7 +144,7 @@ export function csvButton(app, name, filter) {
 
 /**
  * Run `load` after a request, at most once a second.
- * @param {any} app @param {() => void} load
+ * @param {import("../../types.js").App} app @param {() => void} load
  */
 function paced(app, load) {
   let [last, timer] = [0, 0];

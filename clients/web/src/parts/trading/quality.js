@@ -33,7 +33,7 @@ const COLUMNS = [
   { name: "cancellation_rate", title: "Cancelled", num: true, hint: "cancelled / submitted orders" },
 ];
 
-/** Of all strategies today. @param {any} app */
+/** Of all strategies today. @param {import("../../types.js").App} app */
 export function quality(app) {
   const fields = [...COUNTS, ...RATES];
   const figures = figureList(fields);
@@ -44,7 +44,7 @@ export function quality(app) {
 }
 
 /**
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {import("./filter.js").Filter} filter
  */
 export function qualityByStrategy(app, filter) {

@@ -33,7 +33,7 @@ const AMOUNTS = new Set(["pnl", "daily_pnl", "realized_pnl", "unrealized_pnl"]);
 const SUMS = new Set(["position_notional", "max_drawdown", "fees"]);
 
 /**
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {import("./filter.js").Filter} filter
  * @param {(ms: number) => {text: string, title: string}} when
  */
@@ -55,7 +55,7 @@ function matches(filter, name, entry) {
 }
 
 /**
- * @param {any} app
+ * @param {import("../../types.js").App} app
  * @param {string} name
  * @param {any} entry
  * @param {number} now
