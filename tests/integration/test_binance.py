@@ -81,7 +81,8 @@ class Feed:
 
     def detail(self, state: str) -> str:
         """What the source last said on entering `state`."""
-        return str([change["detail"] for change in source_changes(self._bus) if change["state"] == state][-1])
+        found = until(lambda: [change["detail"] for change in source_changes(self._bus) if change["state"] == state])
+        return str(found[-1])
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.conformance.http_client import Answer, Server
 from tests.conformance.websocket_client import Refused
 from tests.conftest import until
 from tests.support import hub_books
-from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of, read_by
+from tests.support.access import COLLECTED, REQUIRED, UNKNOWN_KEY, Keys, jwt_of, read_by
 from tests.support.plain import Books
 from tests.support.processes import Web
 
@@ -140,7 +140,7 @@ def test_first_frame_carries_the_credential(shared_hub: Web, server: Server, key
     ("query", "credential", "code", "close"),
     [
         ("", UNKNOWN_KEY, "unauthorized", 4401),
-        ("", jwt_of(["observe"]), "forbidden", 4403),
+        ("", jwt_of(["observe"], life=COLLECTED), "forbidden", 4403),
         ("symbols=ETHUSDT", jwt_of(["read"], ["BTC*"]), "forbidden", 4403),
         ("symbols=NOPE", jwt_of(["read"]), "unknown_instrument", 4400),
     ],

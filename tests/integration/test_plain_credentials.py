@@ -17,7 +17,7 @@ from db.postgres import Store
 from tests.conformance.http_client import Answer, Server
 from tests.conformance.websocket_client import Refused
 from tests.conftest import until
-from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of, read_by
+from tests.support.access import COLLECTED, REQUIRED, UNKNOWN_KEY, Keys, jwt_of, read_by
 from tests.support.plain import Plain
 from tests.support.processes import Web
 
@@ -129,7 +129,12 @@ def test_first_frame_carries_a_key_or_a_token(shared_hub: Web, key: str) -> None
 
 @pytest.mark.parametrize(
     ("credential", "code", "close"),
-    [(UNKNOWN_KEY, "unauthorized", 4401), ("x", "unauthorized", 4401), ("", "unauthorized", 4401), (jwt_of(["read"]), "forbidden", 4403)],
+    [
+        (UNKNOWN_KEY, "unauthorized", 4401),
+        ("x", "unauthorized", 4401),
+        ("", "unauthorized", 4401),
+        (jwt_of(["read"], life=COLLECTED), "forbidden", 4403),
+    ],
     ids=["unknown", "malformed", "empty", "scope"],
 )
 def test_bad_first_credential_is_an_error_and_a_close(credential: str, code: str, close: int, shared_hub: Web) -> None:

@@ -78,6 +78,9 @@ def id_of(key: str) -> str:
     return key.split("_")[1]
 
 
+COLLECTED = 7200.0  # seconds: the life of a token that is made when the tests are collected
+
+
 def jwt_of(scopes: Sequence[str] = ("read",), instruments: Sequence[str] = ("*",), *, life: float = 600.0, **changes: Any) -> str:
     """Return a token of `ada` with these rights; it is valid for `life` seconds."""
     now = time.time()

@@ -120,10 +120,9 @@ def test_section_that_cannot_be_computed_is_dimmed(page: Page, site: Site, publi
 
     def shown() -> bool:
         publish({"mr": entry()}, stale=True, error_code="internal")
-        return note.is_visible()
+        return note.is_visible() and note.text_content() == "! These figures are old: the observer cannot compute them (internal)."
 
     until(shown, what="the note of the section")
-    assert note.text_content() == "! These figures are old: the observer cannot compute them (internal)."
     assert "dim" in (page.locator(f"{panel('Portfolio')} .section-figures").get_attribute("class") or "")
     assert figures(page, "Portfolio")["total_pnl"] == "\u22120.290"
 
