@@ -82,6 +82,7 @@ class Feed:
     def detail(self, state: str) -> str:
         """What the source last said on entering `state`."""
         found = until(lambda: [change["detail"] for change in source_changes(self._bus) if change["state"] == state])
+        assert isinstance(found, list)
         return str(found[-1])
 
 

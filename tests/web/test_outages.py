@@ -1,4 +1,4 @@
-"""Hub, REST and Redis are killed under an open page: each state is shown and removed again."""
+"""Hub, REST, Redis and PostgreSQL are killed under an open page: each state comes and goes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PRICES_PER_SECOND = 62
 
 @pytest.fixture(scope="module")
 def site(chromium: Chromium, start_site: Callable[..., Site]) -> Site:
-    return start_site()
+    return start_site(own_postgres=True)
 
 
 @pytest.fixture
@@ -137,6 +137,22 @@ def _published(site: Site) -> bool:
     except Exception:  # noqa: BLE001 - the bus has errors of its own while Redis starts
         return False
     return True
+
+
+def test_postgres_killed(page: Page, site: Site) -> None:
+    assert site.postgres is not None
+    page.evaluate("() => { location.hash = '#/i/USD_JPY?interval=1h' }")
+    page.wait_for_selector(".chart-panel[data-state=ready]")
+    site.postgres.kill()
+    await_text(page, ".foot-item:has(.foot-crit)", "database ")
+    page.evaluate("() => { location.hash = '#/i/USD_JPY?interval=1m' }")
+    await_text(page, ".chart-panel[data-state=error]", "Next attempt in")
+    site.publish("GBP_USD", "1.30011", "1.30013")
+    await_mid(page, "GBP_USD", "1.30012")
+    await_link(page, "live")
+    site.postgres.start()
+    page.wait_for_selector(".chart-panel[data-state=ready]")
+    page.wait_for_function("() => document.querySelector('#foot .foot-crit') === null")
 
 
 def test_epoch(page: Page, site: Site) -> None:

@@ -71,12 +71,11 @@ def test_list_and_figures_are_those_of_rest(page: Page, site: Site) -> None:
     description = site.get("/scenarios/burst-mode")["description"]
     assert page.locator('tr[data-scenario="burst-mode"] .scenarios-description').text_content() == description
     until(lambda: running(page) == ["stable-mode"], what="the mark of the running scenario")
-    now = figures(page, "Now")
     started = site.get("/status")["scenario_run"]["started"][:19].replace("T", " ")
     today = (started, started[11:])  # without the date if the run has begun today
     until(lambda: figures(page, "Now")["started"] in today, what="the start of the run")
-    assert now["queue"].endswith(f"of {site.get('/status')['queue_max']}")
-    counted = int(now["total_messages_processed"])
+    until(lambda: figures(page, "Now")["queue"].endswith(f"of {site.get('/status')['queue_max']}"), what="the queue of the run")
+    counted = int(figures(page, "Now")["total_messages_processed"])
     until(lambda: int(figures(page, "Now")["total_messages_processed"]) > counted, what="a later heartbeat")
 
 

@@ -16,6 +16,9 @@ _WIDER = """() => [document.documentElement, document.body]
     .map((element) => `${element.tagName} ${element.scrollWidth} > ${element.clientWidth}: ` + [...document.querySelectorAll("body *")]
         .filter((each) => each.getBoundingClientRect().right > innerWidth + 0.5 && each.checkVisibility())
         .slice(0, 5).map((each) => `${each.tagName}.${each.className}`))"""
+# Cells of the ladder whose text reaches into the next one.
+_MERGED = """() => [...document.querySelectorAll(".ladder-table td")]
+    .filter((cell) => cell.clientWidth > 0 && cell.scrollWidth > cell.clientWidth).slice(0, 5).map((cell) => cell.textContent)"""
 _PARTS = """() => ({
     visible: ["#top", "#list", "#view", "#foot"].filter((part) => document.querySelector(part)?.checkVisibility()
         && document.querySelector(part).getBoundingClientRect().width > 0),
@@ -43,6 +46,8 @@ def test_views_fit_the_screen_and_keep_their_parts(pages: Pages, site: Site, siz
         assert parts["failed"] == [], name
         if wider := page.evaluate(_WIDER):
             found.append(f"{name}: {wider}")
+        if merged := page.evaluate(_MERGED):
+            found.append(f"{name}: levels touch each other: {merged}")
         assert "#top" in parts["visible"], name
         assert "#view" in parts["visible"] or name == "market", name
         if width >= 1200:

@@ -82,6 +82,8 @@ def test_without_a_strategy_the_view_says_what_to_do(page: Page, site: Site, pub
     text = page.locator(f"{panel('Strategies')} .section-empty")
     assert (text.text_content() or "").startswith("No strategy has reported. See POST /reports.")
     assert text.locator("a").get_attribute("href") == "docs"
+    until(lambda: state(page, "Profit and loss, 24 h") == "empty", what="the empty chart")
+    assert page.locator(".series:visible").count() == 0
 
 
 def test_silent_bots_and_incomplete_figures_are_named(page: Page, site: Site, publish: Publish) -> None:

@@ -110,7 +110,8 @@ function linkNotice({ hub, clock }, at) {
     return { text: `The connection was lost at ${at(since ?? clock.now())}. Prices below are the last ones received.`, countdown };
   }
   if (hub.state === "connecting" && notFound) {
-    return { text: `No hub at ${hub.address.origin}. Set HUB_PUBLIC_URL.`, countdown };
+    const { origin, path } = hub.address;
+    return { text: `No hub at ${origin}${path.replace(/\/socket\.io$/, "")}. Set HUB_PUBLIC_URL.`, countdown };
   }
   return null;
 }
