@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -147,11 +147,11 @@ class Pages:
         """Return the complaints that are not allowed."""
         return [text for text in self.complaints if not any(pattern.search(text) for pattern in self._allowed)]
 
-    def check(self) -> None:
-        """Fail if there is a complaint that is not allowed."""
+    def check(self, server_log: Callable[[], str] = str) -> None:
+        """Fail if there is a complaint that is not allowed; `server_log` may name its cause."""
         self._receive_events()
         if remaining := self.remaining():
-            raise AssertionError("the page complained:\n" + "\n".join(remaining))
+            raise AssertionError("the page complained:\n" + "\n".join([*remaining, server_log()]))
 
     def _receive_events(self) -> None:
         for context in self._contexts:

@@ -61,7 +61,7 @@ def pages(chromium: Chromium, site: Site) -> Iterator[Pages]:
         pages.allow_origin(site.url, site.hub_url)
         pages.allow(r"status of 503 .*/health\)$")  # a site without jobs is not healthy
         yield pages
-        pages.check()
+        pages.check(lambda: "\n".join(line for line in site.rest.output().splitlines() if '"ERROR"' in line))
 
 
 @pytest.fixture
