@@ -20,7 +20,7 @@ test("each instrument is counted once", () => {
 });
 
 test("nothing needs attention if all is live", () => {
-  assert.deepEqual(texts(state([row("A")], { health: { sources: { synthetic: { state: "live" }, "replay:x": { state: "finished" } } } })), []);
+  assert.deepEqual(texts(state([row("A")], { health: { sources: { synthetic: { state: "live" }, "replay:x": { state: "ended" } } } })), []);
   assert.deepEqual(texts(state([row("A")], { health: null })), []);
 });
 
@@ -35,9 +35,10 @@ test("sources are first, then alerts by severity, then the oldest prices", () =>
     { state: "acknowledged", severity: "critical", message: "known", time: "2025-11-18T11:59:00.000000Z" },
   ];
   const rows = [row("NEW", { at: NOW - 20_000 }), row("OLD", { at: NOW - 120_000 })];
-  const given = state(rows, { health: { failing: ["source:binance", "writer"], sources: { binance: { state: "reconnecting", detail: "timeout" } } }, gaps: [{ symbol: "A", count: 12, at: NOW - 30_000 }] });
+  const given = state(rows, { health: { failing: ["source:binance", "writer"], sources: { binance: { state: "down", detail: "timeout" }, oanda: { state: "backing_off", detail: null } } }, gaps: [{ symbol: "A", count: 12, at: NOW - 30_000 }] });
   assert.deepEqual(texts(given, alerts), [
-    "■ Source binance is reconnecting: timeout",
+    "■ Source binance is down: timeout",
+    "! Source oanda is backing off",
     "■ writer is failing",
     "▲▲ Critical: TSLA is volatile · 30 min ago",
     "▲ Warning: AAPL is volatile · 2 min ago",

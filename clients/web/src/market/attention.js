@@ -5,7 +5,6 @@ import { age, counted } from "../format.js";
 import { name } from "../freshness.js";
 
 const SHOWN = 6; // items of one kind
-const FINE = new Set(["live", "finished", "done"]);
 
 /**
  * @typedef {import("../types.js").Row} Row
@@ -30,17 +29,27 @@ export function items(state, alerts, now, connected) {
   return [...sources(state.health), ...parts(state.health), ...firing(alerts, now), ...limited(stale(state.rows, now, connected), "stale prices"), ...missed(state.gaps, now)];
 }
 
+/**
+ * How urgent the state of a source is. A recording that has ended is as it should be.
+ * @param {string} state @returns {"ok" | "none" | "warn" | "crit"}
+ */
+export function sourceTone(state) {
+  if (state === "live") return "ok";
+  if (state === "ended") return "none";
+  return state === "down" ? "crit" : "warn";
+}
+
 /** @param {any} health @returns {Item[]} */
 function sources(health) {
   if (!health) return [];
   if (Object.keys(health.sources ?? {}).length === 0) {
     return [{ tone: "crit", mark: "■", text: "No source is configured. Set SOURCES=… and restart.", view: "system", symbol: null }];
   }
-  return Object.entries(health.sources ?? {})
-    .filter(([, about]) => !FINE.has(about.state))
-    .map(([source, about]) => ({
-      tone: "crit", mark: "■", text: `Source ${source} is ${about.state}${about.detail ? `: ${about.detail}` : ""}`, view: "system", symbol: null,
-    })); // prettier-ignore
+  return Object.entries(health.sources ?? {}).flatMap(([source, { state, detail }]) => {
+    const tone = sourceTone(state);
+    const text = `Source ${source} is ${state.replace("_", " ")}${detail ? `: ${detail}` : ""}`;
+    return tone === "warn" || tone === "crit" ? [{ tone, mark: tone === "crit" ? "■" : "!", text, view: "system", symbol: null }] : [];
+  });
 }
 
 /** Parts of the system that fail; a source has its own line. @param {any} health @returns {Item[]} */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The footer: sources, writer, database, Redis, the hub's clients, and price gaps since load. */
 import { counted } from "../../format.js";
+import { sourceTone } from "../../market/attention.js";
 import { time as clockText } from "../../zones.js";
 import { h } from "../h.js";
 import { CLIENTS_HINT } from "../shared/hints.js";
@@ -68,13 +69,7 @@ function sources(health) {
   if (health.sources === undefined) return []; // the caller may not read them
   const entries = Object.entries(health.sources ?? {});
   if (!entries.length) return [["warn", "no source"]];
-  return entries.map(([name, about]) => [tone(about.state), `${name} ${about.state}`, about.detail ?? undefined]);
-}
-
-/** @param {string} state @returns {Tone} */
-function tone(state) {
-  if (["live", "finished", "done"].includes(state)) return "ok";
-  return ["down", "failed", "refused"].includes(state) ? "crit" : "warn";
+  return entries.map(([name, about]) => [sourceTone(about.state), `${name} ${about.state}`, about.detail ?? undefined]);
 }
 
 /** @param {any} health @returns {[Tone, string, string?][]} */

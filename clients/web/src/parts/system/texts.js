@@ -4,15 +4,16 @@
 import { age, NONE } from "../../format.js";
 import { dateTime, time, tooltip } from "../../zones.js";
 
-const GOOD = new Set(["live", "connected", "succeeded", "healthy", "finished", "ended"]);
+const GOOD = new Set(["live", "connected", "succeeded", "healthy", "finished"]);
 
 /**
- * A state in words with a mark: ● good, ! otherwise.
+ * A state in words with a mark: ● good, ■ ended, ! otherwise.
  * @param {string|null|undefined} state
  * @param {string} [title]
  */
 export function stateText(state, title = "") {
   if (!state) return { text: NONE, title: "not known" };
+  if (state === "ended") return { text: `■ ${state}`, title, class: "dim" };
   return GOOD.has(state) ? { text: `● ${state}`, title, class: "system-ok" } : { text: `! ${state}`, title, class: "panels-warn" };
 }
 
