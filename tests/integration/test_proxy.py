@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -376,9 +377,17 @@ def check_dashboard(proxy: Proxy, below: str) -> None:
 
 
 def post(proxy: Proxy, path: str, length: int) -> int:
-    """Send a body of that length; return the status."""
+    """Send a body of that length, unless the answer comes before it; return the status.
+
+    A proxy that refuses the length may reset a connection that still sends, and its answer is lost.
+    """
     with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)) as connection:
-        connection.request("POST", path, b"x" * length, {"Content-Type": "text/plain"})
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", "text/plain")
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        if not select.select([connection.sock], [], [], 1)[0]:
+            connection.send(b"x" * length)
         return connection.getresponse().status
 
 

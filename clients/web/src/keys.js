@@ -50,6 +50,6 @@ export function createKeys(settings) {
 function isForeign({ ctrlKey, altKey, metaKey, isComposing, target }) {
   if (ctrlKey || altKey || metaKey || isComposing) return true;
   if (!(target instanceof HTMLElement)) return false;
-  if (target.isContentEditable || target.closest("dialog")) return true;
+  if (target.isContentEditable || target.closest("dialog[open]")) return true;
   return target.matches("select, textarea, input:not([type=checkbox], [type=radio], [type=button])");
 }
