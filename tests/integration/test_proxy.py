@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from email.message import Message
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -346,7 +346,7 @@ def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, 
             assert get(proxy.url, f"{below}/nothing")[0] == 404
             # An upload above the limit of other bodies reaches REST, which refuses its form.
             assert post(proxy, f"{below}/scenarios/recordings", 2 * 2**20) == 422
-            assert post(proxy, f"{below}/prices", 2 * 2**20) == 413
+            assert until(partial(answer_of, proxy, f"{below}/prices", 2 * 2**20)) == 413
             check_dashboard(proxy, below)
         assert get(proxy.url, "/tickwire/tickwire/symbols")[0] == 404
         assert get(proxy.url, "/tickwirex/symbols")[0] == 404
@@ -377,18 +377,21 @@ def check_dashboard(proxy: Proxy, below: str) -> None:
 
 
 def post(proxy: Proxy, path: str, length: int) -> int:
-    """Send a body of that length, unless the answer comes before it; return the status.
-
-    A proxy that refuses the length may reset a connection that still sends, and its answer is lost.
-    """
+    """Send a body of that length; return the status."""
     with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)) as connection:
-        connection.putrequest("POST", path)
-        connection.putheader("Content-Type", "text/plain")
-        connection.putheader("Content-Length", str(length))
-        connection.endheaders()
-        if not select.select([connection.sock], [], [], 1)[0]:
-            connection.send(b"x" * length)
+        connection.request("POST", path, b"x" * length, {"Content-Type": "text/plain"})
         return connection.getresponse().status
+
+
+def answer_of(proxy: Proxy, path: str, length: int) -> int | None:
+    """Do the same; return None if the answer is lost.
+
+    REST answers before the body has arrived. HAProxy 2.6 sometimes closes the connection then.
+    """
+    try:
+        return post(proxy, path, length)
+    except http.client.RemoteDisconnected:
+        return None
 
 
 def ask(proxy: Proxy, source: str, path: str, headers: Mapping[str, str], certificate: Path) -> tuple[int, Message, bytes]:
