@@ -21,6 +21,7 @@ from ops.children import kill_group, spawn, tail
 from tests.bench.fanout import Ground
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import BenchError, Peer, Server
+from tests.support.background import in_background
 
 SIZE = 8200  # bytes of a snapshot
 UNLIMITED_SOCKETS = {"WS_MAX_CONNECTIONS": "2000", "WS_HEARTBEAT_INTERVAL": "300"}
@@ -36,24 +37,18 @@ _OBSERVER = Peer("observer", "the observer", lambda port: (sys.executable, "-m",
 @contextmanager
 def publishing(place: Ground) -> Iterator[None]:
     """Publish a snapshot of `SIZE` bytes 10 times per second."""
-    stop = threading.Event()
     text = '{"x":"' + "x" * (SIZE // len(SECTIONS) - 60) + '"}'
     texts = dict.fromkeys(SECTIONS, text)
 
-    def publish() -> None:
+    def publish(stop: threading.Event) -> None:
         seq, due = 0, time.monotonic()
         with closing(Bus(place.redis_url, lambda: datetime.now(UTC))) as bus:
             while not stop.wait(max(0.0, due - time.monotonic())):
                 seq, due = seq + 1, due + TICK_SECONDS
                 bus.publish_snapshot(Snapshot(format_time(datetime.now(UTC)), seq, "bench", texts, texts))
 
-    thread = threading.Thread(target=publish, daemon=True)
-    thread.start()
-    try:
+    with in_background(publish):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tests.bench.feed import Feed
 from tests.bench.observability.publisher import observer, prepare
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import ROOT, BenchError
+from tests.support.background import in_background
 
 JITTER = Bar("jitter of snapshots, p99, ms", 20)
 CPU = Bar("CPU for building snapshots at 10 Hz, % of a core", 1.0)
@@ -68,21 +69,15 @@ def _without_disk(place: Ground) -> Iterator[None]:
 @contextmanager
 def _prices(place: Ground) -> Iterator[None]:
     """Publish 30 prices per second."""
-    stop = threading.Event()
 
-    def publish() -> None:
+    def publish(stop: threading.Event) -> None:
         with closing(Bus(place.redis_url, lambda: datetime.now(UTC))) as bus:
             feed = Feed(bus, place.instruments[:_SYMBOLS], 3, TICK_SECONDS)
             while not stop.wait(TICK_SECONDS):
                 feed.publish(3)
 
-    thread = threading.Thread(target=publish, daemon=True)
-    thread.start()
-    try:
+    with in_background(publish):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _jitters(place: Ground, seconds: float) -> list[float]:

@@ -18,6 +18,7 @@ from tests.bench.web import feeder
 from tests.bench.web.chromium import Window, dashboard
 from tests.bench.web.site import site
 from tests.bench.web.waiting import percentile, seconds_of
+from tests.support.background import in_background
 from tests.support.rest_books import first_book, heartbeat, row
 from tests.web.screens.content import Bot
 
@@ -88,22 +89,16 @@ def _report(bus: Bus, reports: list[Report]) -> None:
 @contextmanager
 def _trades(place: Ground, bots: list[Bot]) -> Iterator[None]:
     """Report a fill of each bot in turn, in a thread, during the block."""
-    stop = threading.Event()
 
-    def run() -> None:
+    def run(stop: threading.Event) -> None:
         with closing(Bus(place.redis_url, lambda: datetime.now(UTC))) as bus:
             for number in count():
                 if stop.wait(1 / _FILLS_PER_SECOND):
                     return
                 _report(bus, [_fill(bots[number % len(bots)], number)])
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with in_background(run):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _fill(bot: Bot, number: int) -> Fill:
