@@ -19,9 +19,9 @@ COMMANDS = {
     "job": ("timed_jobs", "job"),
     "scenario": ("scenario.commands", "scenario"),
     "instrument": ("instruments", "instrument"),
-    "key": ("keys", "key"),
-    "token": ("keys", "token"),
-    "audit": ("audit", "audit"),
+    "key": ("access.keys", "key"),
+    "token": ("access.keys", "token"),
+    "audit": ("access.audit", "audit"),
 }
 
 

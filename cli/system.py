@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from cli.common import API_KEY, ROOT, chosen_settings, database, hub_urls, migrate_database, plain_errors
-from config import logs
 from config.access.modes import REQUIRED
+from config.logs import setup as logs
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.variables import CHILD_OF_UP, variables_of

@@ -10,7 +10,7 @@ import atexit
 import threading
 from functools import partial
 
-from config.log_buffer import LogBuffer
+from config.logs.buffer import LogBuffer
 from config.loops import PROCESS_END, keep
 from db.bus import Bus, LogStream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config import logs
+from config.logs import setup as logs
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store

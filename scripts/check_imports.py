@@ -19,7 +19,7 @@ ENTRY_POINTS = ("manage.py", "wsgi.py")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "os.environ": ("config/process/variables.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
     "dotenv": ("config/process/variables.py",),
-    "pythonjsonlogger": ("config/log_format.py",),
+    "pythonjsonlogger": ("config/logs/format.py",),
     "gunicorn": ("config/gunicorn/",),
     "psutil": ("ops/", "health/reporter.py", "health/measures/resources.py", "api/hub/stats.py"),
     "psycopg2": ("db/", "!db/bus/"),

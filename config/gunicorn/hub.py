@@ -6,7 +6,7 @@ from config.gunicorn.common import child_exit as child_exit
 from config.gunicorn.common import post_fork as post_fork
 from config.gunicorn.common import post_worker_init as post_worker_init
 from config.gunicorn.common import worker_exit as worker_exit
-from config.logs import start as _start
+from config.logs.setup import start as _start
 
 # gunicorn logs as soon as it has read this file, so that the logs are configured here.
 _settings = _start("hub")

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-import cli.audit
-import cli.keys
+import cli.access.audit
+import cli.access.keys
 import manage
 from config.access.keys import digest_of, new_key
 from config.settings import Settings, load
@@ -103,7 +103,7 @@ def owner(shared_settings: Settings) -> Iterator[Store]:
 
 def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the output of the commands that show keys and their log."""
-    for module in (cli.keys, cli.audit):
+    for module in (cli.access.keys, cli.access.audit):
         monkeypatch.setattr(module, "chosen_settings", lambda service: settings)
     calls = (["audit"], ["key", "list", "--all"], ["key", "list", "--all", "--json"])
     return "\n".join(CliRunner().invoke(manage.cli, call).output for call in calls)

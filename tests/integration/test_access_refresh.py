@@ -20,7 +20,7 @@ from api.errors import Unauthorized
 from api.refresh.audit import AuditWriter
 from api.refresh.service import AccessControl
 from api.refresh.table import TableRefresh
-from cli.audit import _follow
+from cli.access.audit import _follow
 from config.access.keys import digest_of, new_key
 from config.settings import Settings
 from db.access_changes import lock_access

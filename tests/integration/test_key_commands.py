@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import cli.audit
-import cli.keys
+import cli.access.audit
+import cli.access.keys
 import manage
 from config.settings import Settings
 from config.settings import load as load_settings
@@ -36,7 +36,7 @@ def store(shared_settings: Settings) -> Iterator[Store]:
 @pytest.fixture
 def run(shared_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command of `manage.py` in this process."""
-    for module in (cli.keys, cli.audit):
+    for module in (cli.access.keys, cli.access.audit):
         monkeypatch.setattr(module, "chosen_settings", lambda service: shared_settings)
     return lambda *arguments: CliRunner().invoke(manage.cli, arguments)
 
@@ -200,7 +200,7 @@ def test_command_works_without_redis_and_says_so(
     away = load_settings(
         {"DATABASE_URL": str(shared_settings.database_url), "REDIS_URL": "redis://127.0.0.1:1/0", "SOURCES": ""}, dotenv=None
     )
-    monkeypatch.setattr(cli.keys, "chosen_settings", lambda service: away)
+    monkeypatch.setattr(cli.access.keys, "chosen_settings", lambda service: away)
     done = run("key", "create", "--name", "first", "--scopes", "read")
     assert done.exit_code == 0
     assert KEY.fullmatch(done.stdout.strip())

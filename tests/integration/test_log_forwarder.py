@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from config.log_buffer import MAX_RECORDS, LogBuffer
+from config.logs.buffer import MAX_RECORDS, LogBuffer
 from config.settings import Settings
 from db.bus import Bus
 from db.timestamps import utc_now

@@ -32,7 +32,7 @@ CALLED_BY_A_LOOP = {
 
 # Handlers of the logs themselves: a formatter shows the type of the value instead, the buffer uses
 # `handleError`, and the forwarder counts the records that it drops.
-CANNOT_LOG = {"config/log_format.py": 1, "config/log_buffer.py": 1, "ops/log_forwarder.py": 1}
+CANNOT_LOG = {"config/logs/format.py": 1, "config/logs/buffer.py": 1, "ops/log_forwarder.py": 1}
 
 
 def broad_handlers(source: str, called_by_a_loop: Set[str]) -> Iterator[tuple[ast.ExceptHandler, bool]]:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import logs
-from config.log_buffer import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, MAX_TRACEBACK_BYTES, LogBuffer
+from config.logs import setup as logs
+from config.logs.buffer import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, MAX_TRACEBACK_BYTES, LogBuffer
 from config.process.variables import other_secrets
 from config.secrets import SCRUBBER, is_secret_name, mask_named
 from config.settings import Settings

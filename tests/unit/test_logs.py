@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import logs
-from config.log_format import MAX_EVENT, MAX_FIELD, Json, Text
-from config.log_handler import RETRY_SECONDS, LastingHandler
+from config.logs import setup as logs
+from config.logs.format import MAX_EVENT, MAX_FIELD, Json, Text
+from config.logs.handler import RETRY_SECONDS, LastingHandler
 from config.secrets import SCRUBBER
 from db.timestamps import parse_time
 

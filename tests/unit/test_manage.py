@@ -27,6 +27,6 @@ def test_unknown_command_is_none() -> None:
 
 
 def test_rest_and_commands_start_without_packages_of_later_use() -> None:
-    script = f"import sys, wsgi, api.app, manage, cli.keys, cli.audit; print(*sorted({LATER} & set(sys.modules)))"
+    script = f"import sys, wsgi, api.app, manage, cli.access.keys, cli.access.audit; print(*sorted({LATER} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

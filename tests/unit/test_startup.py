@@ -58,7 +58,7 @@ def test_gunicorn_ends_with_its_worker_if_servers_are_missing(service: str) -> N
 
 def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() -> None:
     program = (
-        "import config.settings as settings, config.logs as logs\n"
+        "import config.settings as settings, config.logs.setup as logs\n"
         "calls = []\n"
         "load, configure = settings.load, logs.configure\n"
         "settings.load = lambda **k: calls.append('load') or load(**k)\n"

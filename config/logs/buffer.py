@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from config.log_format import Json
+from config.logs.format import Json
 from config.secrets import MASK, is_secret_name, mask_named
 
 MAX_RECORDS = 1_000  # that wait; the oldest are dropped

@@ -1,4 +1,4 @@
-"""Start of the logs, with the settings of the process; `config.log_format` formats the records."""
+"""Start of the logs, with the settings of the process; `config.logs.format` formats the records."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 
 from config import secrets, settings
-from config.log_buffer import LogBuffer
-from config.log_format import Json, Text
-from config.log_handler import LastingHandler
+from config.logs.buffer import LogBuffer
+from config.logs.format import Json, Text
+from config.logs.handler import LastingHandler
 from config.process.variables import other_secrets
 from config.settings import Settings, SettingsError
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import click
 
-from cli.access import access_store
+from cli.access.common import access_store
 from cli.common import Moment, chosen_settings, plain_errors, stopped_by_signals
 from db.access_log import AccessEvent, events_since
 from db.postgres import Store

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cli.access import Done, Duration, Expiry, access_store, actor, change
+from cli.access.common import Done, Duration, Expiry, access_store, actor, change
 from cli.common import Moment, chosen_settings, plain_errors
 from config.access.keys import MAX_BOTS, digest_of, new_key
 from config.access.patterns import DENIAL, PatternError, compile_patterns

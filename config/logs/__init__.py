@@ -1,0 +1,1 @@
+"""Logs of a process: their start, their shape, their buffer for Redis."""
