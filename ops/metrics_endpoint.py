@@ -146,7 +146,9 @@ class Listener:
     `answer` returns the whole answer to the head of a request.
     """
 
-    def __init__(self, listening: socket.socket, answer: Callable[[bytes], bytes], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, listening: socket.socket, answer: Callable[[bytes], bytes], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         listening.setblocking(False)
         self._listening = listening
         self._answer = answer
