@@ -66,7 +66,8 @@ def up(reloads: bool) -> None:
         with running.locked(folder) as lock:
             running.forget(folder)  # left by an `up` that was killed
             hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
-            running.check_ports(("API", chosen.api_host, chosen.api_port), *hubs)
+            metrics = [("METRICS", chosen.metrics_host, port) for port in chosen.metrics_ports.values()]
+            running.check_ports(("API", chosen.api_host, chosen.api_port), *hubs, *metrics)
             hold_stop_signals()
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
@@ -99,7 +100,7 @@ def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
 def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     if not (chosen.database_url and chosen.redis_url):
         embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
-    taken = (chosen.api_port, *chosen.hub_ports)
+    taken = (chosen.api_port, *chosen.hub_ports, *chosen.metrics_ports.values())
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
@@ -144,7 +145,8 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
 
     def variables(service: str, role: str) -> dict[str, str]:
         url = (database_urls or {}).get(role)
-        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {})}
+        port = {"METRICS_PORT": str(chosen.metrics_ports[service])} if service in chosen.metrics_ports else {}
+        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {}), **port}
 
     hubs = (
         Process(
