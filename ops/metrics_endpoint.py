@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -30,6 +29,7 @@ from config.loops import HEARTBEATS, PROCESS_END, UNFIT_CODE, BeatingStop, Heart
 from config.pacing import StopSignal
 from config.process.acceptor import Acceptor
 from config.settings import Settings
+from ops.running import port_message
 
 log = logging.getLogger(__name__)
 
@@ -224,11 +224,15 @@ class Listener:
             self._selector.modify(client.connection, selectors.EVENT_READ, client)
 
     def _expire(self, client: _Client) -> None:
-        if not client.is_answered and not client.left:
-            text = f"No whole request arrived within {REQUEST_SECONDS:g} s."
-            with suppress(OSError):
-                client.connection.send(refusal(HTTPStatus.REQUEST_TIMEOUT, text).encode())
-        self._close(client)
+        """Answer a late request; drop a peer that does not take its answer, or does not close."""
+        if client.is_answered or client.left:
+            self._close(client)
+            return
+        text = f"No whole request arrived within {REQUEST_SECONDS:g} s."
+        try:
+            self._begin_answer(client, refusal(HTTPStatus.REQUEST_TIMEOUT, text).encode())
+        except OSError:
+            self._close(client)
 
     def _close(self, client: _Client) -> None:
         del self._clients[client.connection]
@@ -267,5 +271,5 @@ def _open(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
     except OSError as error:
-        log.error("METRICS_PORT: %s:%d cannot be opened (%s): set another METRICS_PORT or METRICS_HOST", host, port, error.strerror)
+        log.error("%s", port_message("METRICS", host, port, error))
         raise SystemExit(UNFIT_CODE) from error
