@@ -16,6 +16,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from config import request_ids
+from config.logs.format import ACCESS
 from config.request_ids import HEADER, RequestIds
 
 Environ = dict[str, Any]
@@ -28,7 +29,7 @@ _ENTRY = "tickwire.request"  # name of an `Entry` in the environment of WSGI
 _ARGUMENT = re.compile(r"<(?:[^<>]*:)?(\w+)>")
 _QUIET = ("/health", "/metrics")  # beginnings of endpoints whose records are DEBUG
 
-log = logging.getLogger("access")
+log = logging.getLogger(ACCESS)
 
 
 class Entry:
@@ -88,7 +89,8 @@ class RequestLog:
         if log.isEnabledFor(level):
             facts = {"endpoint": entry.endpoint, "method": method, "status": entry.status}
             more = {"duration_ms": round(seconds * 1000, 3), "bytes": entry.body_bytes, "key_id": entry.key_id}
-            log.log(level, "request", extra=facts | more)
+            # Without a search for the calling line, which the record does not have.
+            log.handle(log.makeRecord(ACCESS, level, "", 0, "request", (), None, extra=facts | more))
 
 
 class _Answer:

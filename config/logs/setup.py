@@ -11,11 +11,13 @@ from types import TracebackType
 from config import secrets, settings
 from config.logs.buffer import LogBuffer
 from config.logs.format import Json, Text
-from config.logs.handler import LastingHandler
+from config.logs.handler import LastingFileHandler, LastingHandler
 from config.process.variables import other_secrets
 from config.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.2  # the longest time that an access record waits
 
 _started: dict[str, Settings] = {}  # service -> settings, of this process
 
@@ -52,7 +54,7 @@ def started(service: str) -> Settings:
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
     """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
-    handler = LastingHandler(file.open("a", encoding="utf-8") if file else sys.stderr)
+    handler = LastingFileHandler(file) if file else LastingHandler(sys.stderr)
     handler.setFormatter(Json(service) if style == "json" else Text(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -71,6 +73,19 @@ def keep_records(service: str) -> LogBuffer:
     buffer = LogBuffer(service)
     root.handlers[:] = [*(each for each in root.handlers if not isinstance(each, LogBuffer)), buffer]
     return buffer
+
+
+def write_access_records(stop: threading.Event) -> None:
+    """Write the access records of REST every `BATCH_SECONDS`, until `stop` is set."""
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, LastingHandler)]
+    for each in handlers:
+        each.batching = True
+    while not stop.wait(BATCH_SECONDS):
+        for each in handlers:
+            each.write_waiting()
+    for each in handlers:
+        each.batching = False
+        each.write_waiting()
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
