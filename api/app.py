@@ -35,7 +35,6 @@ from api.rest.limits import slots
 from api.rest.market import overview, stale_after
 from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
-from api.rest.request_log import RequestLog
 from api.rest.routes import (
     alerts,
     book_history,
@@ -131,10 +130,9 @@ def create_app(
     limited = limits.RequestLimits(inner, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     _register_access(app, access, inner, limited, routes, peers)
     app.after_request(_add_headers)
-    request_log.register(app)
     scope = metrics.routes.scopes["metrics.current"]
     current = CurrentMetrics(app.wsgi_app, snapshots, limited, scope, peers, hosts, origins, clock, _HEADERS.items())
-    app.wsgi_app = RequestLog(current)  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
+    app.wsgi_app = request_log.attach(app, current)  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
     return app
 
 
@@ -193,7 +191,7 @@ def start_watch(app: Flask) -> None:
     They end with the process.
     """
     shared: AppContext = app.extensions["tickwire"]
-    monitor.start(shared.watch)
+    monitor.start(shared.watch, request_log.attached(app))
     monitor.start_access(shared.access)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from api.refresh.service import AccessControl
-from config.logs.setup import write_access_records
+from api.rest.request_log import RequestLog
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.settings import Settings
 from db import migrate
@@ -65,11 +65,11 @@ def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     return Watch(own_bus, checks, reporter, clock, timing=timing)
 
 
-def start(watch: Watch) -> None:
+def start(watch: Watch, requests: RequestLog) -> None:
     """Run the watch, and write the access log, in threads until the process ends."""
     _start(LOOP, watch.run, threading.Event())
     HEARTBEATS.expect(REQUEST_LOOP, REQUEST_ROUND_SECONDS)
-    _start(REQUEST_LOOP, write_access_records, BeatingStop(threading.Event(), REQUEST_LOOP))
+    _start(REQUEST_LOOP, requests.run, BeatingStop(threading.Event(), REQUEST_LOOP))
 
 
 def start_access(access: AccessControl) -> None:

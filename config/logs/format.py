@@ -61,7 +61,7 @@ class Json(JsonFormatter):
         """A record of the access log. Its fields are clean, and ten times as fast to write."""
         head = {"timestamp": self.formatTime(record), "level": record.levelname, "message": record.msg}
         fields = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-        return orjson.dumps({**head, **self._service, "logger": ACCESS, **fields, **request_ids.fields()}).decode()
+        return orjson.dumps({**head, **self._service, "logger": ACCESS, **fields}).decode()
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z"

@@ -23,7 +23,7 @@ class LastingHandler(logging.StreamHandler[TextIO]):
     After an `OSError`, such as that of a full disk, it drops records and tries again every
     `RETRY_SECONDS`. One warning with the number of lost records precedes the next written one.
     While `batching`, records of the access log wait for the next other record, for `write_waiting`,
-    or until there are `MAX_WAITING`: a write of its own costs more than a tenth of a request.
+    or until there are `MAX_WAITING`: each write costs more than the record.
     """
 
     def __init__(self, stream: TextIO, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -17,8 +19,6 @@ from config.process.variables import other_secrets
 from config.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
-
-BATCH_SECONDS = 0.2  # the longest time that an access record waits
 
 _started: dict[str, Settings] = {}  # service -> settings, of this process
 
@@ -76,17 +76,18 @@ def keep_records(service: str) -> LogBuffer:
     return buffer
 
 
-def write_access_records(stop: threading.Event) -> None:
-    """Write the access records of REST every `BATCH_SECONDS`, until `stop` is set."""
+@contextmanager
+def batched_access_records() -> Iterator[None]:
+    """Write the access records of the block in few writes."""
     handlers = [each for each in logging.getLogger().handlers if isinstance(each, LastingHandler)]
     for each in handlers:
         each.batching = True
-    while not stop.wait(BATCH_SECONDS):
+    try:
+        yield
+    finally:
         for each in handlers:
+            each.batching = False
             each.write_waiting()
-    for each in handlers:
-        each.batching = False
-        each.write_waiting()
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
