@@ -11,6 +11,7 @@ from typing import Any
 
 from api.refresh.service import AccessControl
 from api.rest.request_log import RequestLog
+from config.exposition import Families
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.settings import Settings
 from db import migrate
@@ -46,8 +47,18 @@ def read_redis(bus: Bus) -> None:
     bus.counts()
 
 
-def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], timing: Timing) -> Watch:
-    """Return the watch of a REST process, whose thread does not run yet."""
+def make_watch(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    timing: Timing,
+    families: Callable[[], Families] | None = None,
+) -> Watch:
+    """Return the watch of a REST process, whose thread does not run yet.
+
+    `families` are the metrics of its report; None leaves them out.
+    """
     own_bus = bus.with_timeout(timing.limit)
     identity = Identity.of_this_process("rest", settings.api_port, clock())
     checks: OwnChecks
@@ -55,7 +66,7 @@ def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     def parts() -> dict[str, Any]:
         return {"acting": True, "failing": checks.failing()}
 
-    reporter = Reporter(own_bus, identity, parts, clock, timing=timing)
+    reporter = Reporter(own_bus, identity, parts, clock, timing=timing, families=families)
     database = DatabaseCheck(check_store(store, timing.limit), lambda: reporter.name, clock, read_only_role=True)
     probes = [
         HealthProbe(DATABASE, database),
