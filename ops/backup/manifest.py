@@ -37,8 +37,8 @@ class SavedFile:
 class Manifest:
     """Content of `manifest.json`.
 
-    `rows` is exact for a dump; for a physical copy it is the number at its begin. `redis` is None
-    if Redis is not part of the backup. Paths in `files` are relative to the backup.
+    `rows` is exact for a dump, and the least number for a physical copy. `redis` is None if Redis
+    is not part of the backup. Paths in `files` are relative to the backup.
     """
 
     tickwire: str
