@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 
 from db import rights
-from db.postgres import StoreError, first_line
+from db.postgres import Cursor, StoreError, first_line, scalar
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,20 @@ def apply(database_url: str) -> list[str]:
         _close(backend)
 
 
+@cache
 def known() -> tuple[str, ...]:
     """Return the names of all migrations of this version, in their order."""
-    return tuple(sorted(file.stem for file in _MIGRATIONS.glob("*.sql")))
+    return tuple(sorted(path.stem for path in _MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback")))
+
+
+def unapplied(cursor: Cursor) -> list[str]:
+    """Return the names of the migrations of this version that the database lacks, in order."""
+    cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
+    applied: set[str] = set()
+    if scalar(cursor):
+        cursor.execute("SELECT migration_id FROM _yoyo_migration")
+        applied = {name for (name,) in cursor.fetchall()}
+    return [name for name in known() if name not in applied]
 
 
 def _take_lock(backend: Any, stack: ExitStack) -> None:

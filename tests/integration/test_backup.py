@@ -72,7 +72,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Drill:
             found = Drill(environment, folder / "saved", manifests.read(folder / "saved"), passwords(up.hub_dir))
             found.epoch, found.accepted, found.refused = str(facts.epoch), facts.seq[topics.PRICES], beside.returncode
             position = exchange.state()["position"]
-            until(lambda: exchange.state()["position"] > position + 100, 60, "trades after the backup")
+            until(lambda: moved(exchange, position), 60, "trades after the backup")
             exchange.control("pause")
             assert up.end(signal.SIGTERM) == 0
         (folder / "var").rename(folder / "lost")
@@ -93,6 +93,11 @@ def opened(up: Up) -> Iterator[tuple[Bus, Store, Up]]:
     run = up.run
     with closing(Bus(run["redis_url"], utc_now)) as bus, closing(Store(run["database_url"], timeout_ms=60_000)) as store:
         yield bus, store, up
+
+
+def moved(exchange: BinanceStandIn, position: int) -> bool:
+    """Return True if the market has made 100 more messages."""
+    return bool(exchange.state()["position"] > position + 100)
 
 
 def passwords(hub_dir: Path) -> list[str]:
