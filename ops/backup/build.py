@@ -54,7 +54,7 @@ def build(
     _place_files(target, saved, manifest, say)
     with Supervisor(inherit=inherit) as supervisor:
         database = None if target.database_url else embedded.postgres(target.hub_dir)
-        redis = None if target.redis_url else embedded.redis(target.hub_dir)
+        redis = None if target.redis_url else embedded.redis(target.hub_dir, restoring=True)
         supervisor.start(*(server for server in (database, redis) if server))
         database_url = database.url if database else str(target.database_url)
         SCRUBBER.learn((database_url, redis.url if redis else str(target.redis_url)))
