@@ -32,7 +32,7 @@ class AccessCounts:
         self.refusals.add(reason)
 
     def beyond_limit(self, setting: str) -> None:
-        """Count a refusal by the limit of a setting, such as `RATE_REQUESTS`; no other limit counts."""
+        """Count a refusal by the limit of a setting, such as `RATE_REQUESTS`."""
         limit = setting.removeprefix("RATE_").lower()
         if limit in LIMITS:
             self.limited.add(limit)
