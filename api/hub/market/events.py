@@ -61,6 +61,7 @@ class MarketEvents:
         self.alert_room = AlertRoom(fanout)
         self._alerts = alerts
         self._timestamp = timestamp
+        self.recoveries = {True: 0, False: 0}  # positions after which all messages were there, and those after which not
 
     def set_instruments(self, instruments: Sequence[str], clients: Clients, pause: Callable[[], None]) -> None:
         """Serve these instruments from now on; clients leave the rooms of removed ones.
@@ -105,6 +106,8 @@ class MarketEvents:
         books = self.books.judge(asked["books"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
         missed = self.prices.missed(client.id, accepted, held, asked["since"])
+        for frames in missed.values():
+            self.recoveries[frames is not None] += 1
         rate = granted(asked["max_rate"]) if asked["pairs"] or asked["books"] else None
         self.prices.join(client.id, accepted, rate)
         self.candles.join(client.id, candles)

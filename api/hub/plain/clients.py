@@ -19,6 +19,7 @@ from api.hub.plain.sockets import UNAUTHORIZED_CODE, PlainSockets, no_credential
 from api.hub.rights.limits import HubLimits
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.places import TooMany
+from api.hub.transport.limits.totals import PROTOCOL_ERROR, SERVER_FULL
 from api.hub.transport.plain_socket import FLOOD_CODE, TRY_AGAIN_CODE, PlainSocket
 from db.timestamps import format_time
 
@@ -30,6 +31,13 @@ _CLOSE_CODES = {
     ErrorCode.TOO_MANY_REQUESTS: FLOOD_CODE,
     ErrorCode.SERVER_FULL: TRY_AGAIN_CODE,
     ErrorCode.UNAVAILABLE: TRY_AGAIN_CODE,
+}
+
+# The reason of its end, likewise.
+_REASONS = {
+    ErrorCode.UNKNOWN_INSTRUMENT: PROTOCOL_ERROR,
+    ErrorCode.TOO_MANY_REQUESTS: "rate limit",
+    ErrorCode.SERVER_FULL: SERVER_FULL,
 }
 
 
@@ -143,7 +151,7 @@ class PlainClients(Generic[Chosen]):
 
     def _refuse(self, peer: PlainSocket, refusal: Refusal) -> None:
         code = _CLOSE_CODES.get(refusal.code, UNAUTHORIZED_CODE)
-        peer.close("unauthorized", code=code, error=frames.error(refusal))
+        peer.close(_REASONS.get(refusal.code, "unauthorized"), code=code, error=frames.error(refusal))
 
     # calls of sockets
 

@@ -63,12 +63,20 @@ class PlainLayer:
         self._retry_after = retry_after
         self._clients: dict[str, PlainClients[Any]] = {}  # route -> its clients
         self._sockets = PlainSockets(engine, heartbeat=settings.heartbeat, join=settings.join)
-        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy)
+        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy, _kind_of)
         engine.each_tick.append(self._tick)
 
     def __len__(self) -> int:
         """The number of admitted clients of all routes."""
         return sum(map(len, self._clients.values()))
+
+    def conflated(self) -> int:
+        """Return the number of frames that all outboxes have dropped since the start."""
+        return self._sockets.conflated()
+
+    def waiting_bytes(self) -> list[int]:
+        """Return the bytes that wait in the outbox of each socket."""
+        return [peer.outbox.size for peer in self._sockets]
 
     def add(self, service: Service[Chosen]) -> None:
         """Serve the route of `service` from now on."""
@@ -115,3 +123,8 @@ class PlainLayer:
     def flushing(self) -> bool:
         """True while a stopped socket has not taken its last bytes."""
         return self._sockets.flushing
+
+
+def _kind_of(room: str) -> str:
+    """Return the kind of a room: those of `/ws` are books, all others belong to `/ws/metrics`."""
+    return kind_of(room) or ("" if room == OBSERVERS_ROOM else METRICS)
