@@ -20,13 +20,15 @@ from api.orjson_provider import OrjsonProvider
 from api.refresh.service import AccessControl
 from api.refresh.table import ANSWER_SECONDS
 from api.refused_origins import RefusedOrigins
-from api.rest import cors, errors, monitor, slots, web
+from api.rest import cors, errors, monitor, request_log, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
+from api.rest.limits import slots
 from api.rest.market import overview, stale_after
 from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
+from api.rest.request_log import RequestLog
 from api.rest.routes import (
     alerts,
     book_history,
@@ -122,9 +124,10 @@ def create_app(
     limited = limits.RequestLimits(inner, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     _register_access(app, access, inner, limited, routes, peers)
     app.after_request(_add_headers)
+    request_log.register(app)
     scope = metrics.routes.scopes["metrics.current"]
     current = CurrentMetrics(app.wsgi_app, snapshots, limited, scope, peers, hosts, origins, clock, _HEADERS.items())
-    app.wsgi_app = current  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
+    app.wsgi_app = RequestLog(current)  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
     return app
 
 

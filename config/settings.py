@@ -304,6 +304,14 @@ class Settings:
     volatility_thresholds: Mapping[str, tuple[float, float]] = _var(Thresholds(load_default=dict))
     correlation_change_threshold: float = _var(Float(load_default=0.2, validate=_POSITIVE))
 
+    # Metrics for Prometheus. all: GET /metrics of REST answers for every process. process: for
+    # itself alone, if a scraper reaches each process, as in Kubernetes.
+    metrics_scope: str = _var(Str(load_default="all", validate=validate.OneOf(["all", "process"])))
+    # Address and port at which jobs, observer and books answer GET /metrics and GET /live; without
+    # METRICS_PORT they do not listen. Nobody needs a key there.
+    metrics_host: str = _var(Str(load_default="127.0.0.1"))
+    metrics_port: int | None = _var(WholeNumber(load_default=None, validate=_PORT))
+
     # DEBUG, INFO, WARNING, ERROR or CRITICAL; json or text; a file in place of stderr
     log_level: str = _var(Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])))
     log_format: str = _var(Str(load_default="json", validate=validate.OneOf(["json", "text"])))

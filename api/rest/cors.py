@@ -9,7 +9,7 @@ from api.errors import ErrorCode
 from api.refused_origins import RefusedOrigins
 from api.rest.errors import ApiError
 
-_READABLE_HEADERS = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Next-Page-Token"
+_READABLE_HEADERS = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Next-Page-Token, X-Request-ID"
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFLIGHT_SECONDS = "600"
 

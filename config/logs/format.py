@@ -16,6 +16,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from config import request_ids
 from config.secrets import scrub
 
 MAX_FIELD = 200  # characters of a field, and of an argument of a message
@@ -90,8 +91,8 @@ class Text(logging.Formatter):
 
 
 def _prepared(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy of the record whose message is complete and clean."""
-    copy = logging.makeLogRecord(record.__dict__)
+    """A copy of the record whose message is complete and clean, with the ids of its request."""
+    copy = logging.makeLogRecord({**record.__dict__, **request_ids.fields()})
     copy.msg, copy.args = _message(record), None
     return copy
 

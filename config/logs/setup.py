@@ -10,6 +10,7 @@ from types import TracebackType
 
 from config import secrets, settings
 from config.logs.buffer import LogBuffer
+from config.logs.counts import LOG_COUNTS
 from config.logs.format import Json, Text
 from config.logs.handler import LastingHandler
 from config.process.variables import other_secrets
@@ -55,7 +56,7 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
     handler = LastingHandler(file.open("a", encoding="utf-8") if file else sys.stderr)
     handler.setFormatter(Json(service) if style == "json" else Text(service))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, LOG_COUNTS]
     root.setLevel(level)
     # At INFO APScheduler logs a line for every run of every job.
     logging.getLogger("apscheduler").setLevel(max(logging.WARNING, root.level))

@@ -138,7 +138,7 @@ def test_preflight_allows_our_headers_and_the_declared_methods(application: str)
     client = APPLICATIONS[application](HOSTS, SETTINGS["named"])
     asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "x-evil"}
     answer = ask(client, "OPTIONS", OWN, Origin=NAMED, **asked)
-    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, X-API-Key, Content-Type"
+    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, X-API-Key, Content-Type, X-Request-ID, traceparent"
     assert {"GET", "POST", "OPTIONS"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     refused = ask(client, "OPTIONS", OWN, Origin="http://evil.example", **asked)
     assert not {name for name in refused.headers.keys() if name.startswith("Access-Control")}  # noqa: SIM118
@@ -147,7 +147,14 @@ def test_preflight_allows_our_headers_and_the_declared_methods(application: str)
 def test_rest_lets_pages_read_its_own_headers() -> None:
     answer = ask(rest(HOSTS, SETTINGS["named"]), "GET", OWN, Origin=NAMED)
     readable = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
-    assert readable >= {"Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Next-Page-Token"}
+    assert readable >= {
+        "Retry-After",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+        "X-Next-Page-Token",
+        "X-Request-ID",
+    }
 
 
 @pytest.mark.parametrize("application", APPLICATIONS)
