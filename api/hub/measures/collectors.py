@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from api.hub.clients import Clients
 from api.hub.events import Events
 from api.hub.fanout import Fanout
 from api.hub.measures.census import take_census
 from api.hub.measures.lags import Lags
-from api.hub.clients import Clients
 from api.hub.plain.layer import PlainLayer
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer

@@ -42,6 +42,7 @@ class PlainLayer:
 
     A broadcast names its rooms: without rooms it would reach the clients of all routes. `clock`
     returns aware UTC, `retry_after()` the time after which a refused client may try again.
+    `kind_of` returns the kind of a room, for the figures of the hub.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PlainLayer:
         peers: Peers,
         clock: Callable[[], datetime],
         retry_after: Callable[[], float],
+        kind_of: Callable[[str], str],
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -63,7 +65,7 @@ class PlainLayer:
         self._retry_after = retry_after
         self._clients: dict[str, PlainClients[Any]] = {}  # route -> its clients
         self._sockets = PlainSockets(engine, heartbeat=settings.heartbeat, join=settings.join)
-        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy, _kind_of)
+        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy, kind_of)
         engine.each_tick.append(self._tick)
 
     def __len__(self) -> int:
@@ -123,8 +125,3 @@ class PlainLayer:
     def flushing(self) -> bool:
         """True while a stopped socket has not taken its last bytes."""
         return self._sockets.flushing
-
-
-def _kind_of(room: str) -> str:
-    """Return the kind of a room: those of `/ws` are books, all others belong to `/ws/metrics`."""
-    return kind_of(room) or ("" if room == OBSERVERS_ROOM else METRICS)
