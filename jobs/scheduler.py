@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__" and __spec__ is None:  # `python jobs/scheduler.py`, which finds no module of ours
+    import os
+    import sys
+
+    os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    os.execv(sys.executable, [sys.executable, "-m", "jobs.scheduler", *sys.argv[1:]])  # noqa: S606
+
 import logging
 import threading
 import time

@@ -12,6 +12,7 @@ from typing import Any
 from api.refresh.service import AccessControl
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.settings import Settings
+from db import migrate
 from db.bus import Bus
 from db.postgres import Store
 from db.prices import table_exists
@@ -28,9 +29,12 @@ _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
 
 def read_database(store: Store) -> None:
-    """Read the catalogue. Raises `CheckFailed`, or `StoreError` if PostgreSQL is unavailable."""
+    """Read the catalogue. Raises `CheckFailed`, or `StoreError` if PostgreSQL is unavailable.
+
+    A migration that is not applied fails too: the next requests may need its tables.
+    """
     with store.transaction() as cursor:
-        if not table_exists(cursor):
+        if not table_exists(cursor) or migrate.unapplied(cursor):
             raise CheckFailed(NOT_MIGRATED, "run `python manage.py migrate`")
 
 
