@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+import redis as redis_client
 from prometheus_client.parser import text_string_to_metric_families
+from socketio.exceptions import ConnectionError as ConnectError
 
 from config.metrics import METRICS
 from config.settings import Settings
@@ -19,7 +21,7 @@ from db.postgres import Store
 from tests.conformance.http_client import Answer, Server
 from tests.conftest import until
 from tests.support.access import REQUIRED, Keys, read_by
-from tests.support.clients import NodeClient, PythonClient
+from tests.support.clients import PythonClient
 from tests.support.plain import Plain
 from tests.support.processes import Web
 
@@ -72,6 +74,17 @@ def scrape(server: Server, key: str | None, query: str = "", **headers: str) -> 
 def samples(answer: Answer) -> list[Any]:
     assert answer.status == 200, answer.body
     return [sample for family in text_string_to_metric_families(answer.body.decode()) for sample in family.samples]
+
+
+@contextmanager
+def connected(hub: Web, key: str, transport: str = "websocket") -> Iterator[PythonClient]:
+    client = PythonClient(hub.url, [transport])
+    client.connect({"token": key})
+    try:
+        client.wait("connection_established")
+        yield client
+    finally:
+        client.__exit__(None, None, None)
 
 
 def publish(bus: Bus, *pairs: str) -> None:
@@ -132,12 +145,10 @@ def test_clients_count_by_transport_and_their_ends_by_reason(shared_hub: Web, se
 
     opened, left, unauthorized = figure("tickwire_hub_connections_total"), ends("client"), ends("unauthorized")
     with (
-        PythonClient(shared_hub.url, ["websocket"], auth={"token": observer}) as first,
-        PythonClient(shared_hub.url, ["polling"], auth={"token": observer}) as second,
+        connected(shared_hub, observer) as first,
+        connected(shared_hub, observer, "polling"),
         Plain(shared_hub.port, headers={"X-API-Key": observer}) as plain,
     ):
-        first.wait("connection_established")
-        second.wait("connection_established")
         assert plain.body()["type"]
         for transport in ("websocket", "polling", "plain"):
             assert figure("tickwire_hub_clients", transport=transport) == 1
@@ -149,7 +160,7 @@ def test_clients_count_by_transport_and_their_ends_by_reason(shared_hub: Web, se
         assert figure("tickwire_hub_subscriptions", kind="candle") == 1
         assert figure("tickwire_hub_subscriptions", kind="metrics") == 1
     until(lambda: ends("client") == left + 3, what="three clients that left")
-    with pytest.raises(Exception, match="."), PythonClient(shared_hub.url, ["websocket"]):
+    with pytest.raises(ConnectError), PythonClient(shared_hub.url):
         pass
     until(lambda: ends("unauthorized") == unauthorized + 1, what="a client that was refused and left")
     open_ones = figure("tickwire_hub_connections_total") - sum(
@@ -158,7 +169,9 @@ def test_clients_count_by_transport_and_their_ends_by_reason(shared_hub: Web, se
     assert open_ones == 0
 
 
-def test_messages_count_from_the_bus_to_the_sockets(shared_hub: Web, shared_bus: Bus, observer: str, figure: Figures) -> None:
+def test_messages_count_from_the_bus_to_the_sockets(
+    shared_hub: Web, shared_bus: Bus, shared_redis: redis_client.Redis, observer: str, figure: Figures
+) -> None:
     def relayed() -> float:
         return figure("tickwire_hub_relayed_total", channel=topics.PRICES)
 
@@ -166,8 +179,8 @@ def test_messages_count_from_the_bus_to_the_sockets(shared_hub: Web, shared_bus:
     before, skipped = relayed(), figure("tickwire_hub_skipped_total", channel=topics.PRICES)
     delivered, sends, sent = (figure(f"tickwire_hub_{name}_total") for name in ("deliveries", "sends", "sent_bytes"))
     lags = figure("tickwire_hub_relay_lag_seconds_count")
-    clients = [NodeClient(shared_hub.url, auth={"token": observer}) for _ in range(2)]
-    with clients[0], clients[1]:
+    with connected(shared_hub, observer) as first, connected(shared_hub, observer) as second:
+        clients = [first, second]
         for client in clients:
             client.call("subscribe", {"pairs": ["USD_CHF"]})
         publish(shared_bus, "USD_CHF", "USD_CHF", "EUR_GBP")
@@ -179,8 +192,7 @@ def test_messages_count_from_the_bus_to_the_sockets(shared_hub: Web, shared_bus:
         bodies = sum(len(orjson.dumps(body)) for client in clients for body in client.bodies("price_update"))
         assert bodies < figure("tickwire_hub_sent_bytes_total") - sent < bodies + 4 * 40, "bodies, names of events and heads of frames"
         assert figure("tickwire_hub_relay_lag_seconds_count") > lags
-        raw_message = b"not json"
-        shared_bus_publish(shared_bus, raw_message)
+        shared_redis.publish(topics.PRICES, b"not json")
         until(lambda: figure("tickwire_hub_skipped_total", channel=topics.PRICES) == skipped + 1)
     assert figure("tickwire_hub_bus_connected") == 1
     until(lambda: figure("tickwire_hub_loop_lag_seconds_count") > 2)
@@ -189,8 +201,8 @@ def test_messages_count_from_the_bus_to_the_sockets(shared_hub: Web, shared_bus:
 def test_recoveries_count_by_success(shared_hub: Web, shared_bus: Bus, observer: str, figure: Figures) -> None:
     publish(shared_bus, "AUD_USD")
     whole, lost = (figure("tickwire_hub_recoveries_total", recovered=each) for each in ("true", "false"))
-    with PythonClient(shared_hub.url, auth={"token": observer}) as client:
-        body = until(lambda: client.call("subscribe", {"pairs": ["AUD_USD"]})["snapshot"].get("AUD_USD"))
+    with connected(shared_hub, observer) as client:
+        body: Any = until(lambda: client.call("subscribe", {"pairs": ["AUD_USD"]})["snapshot"].get("AUD_USD"))
         position = {"epoch": body["epoch"], "seq": body["seq"]}
         client.call("unsubscribe", {"pairs": ["AUD_USD"]})
         answer = client.call("subscribe", {"pairs": ["AUD_USD"], "since": {"AUD_USD": position}})
@@ -199,3 +211,24 @@ def test_recoveries_count_by_success(shared_hub: Web, shared_bus: Bus, observer:
         client.call("subscribe", {"pairs": ["AUD_USD"], "since": {"AUD_USD": {"epoch": "another", "seq": 1}}})
     assert figure("tickwire_hub_recoveries_total", recovered="true") == whole + 1
     assert figure("tickwire_hub_recoveries_total", recovered="false") == lost + 1
+
+
+def test_refusals_count_by_reason(shared_hub: Web, server: Server, keys: Keys, observer: str, figure: Figures) -> None:
+    def refusals() -> dict[str, float]:
+        reasons = ("missing", "invalid", "scope", "instrument", "host", "origin")
+        return {reason: figure("tickwire_access_refusals_total", reason=reason) for reason in reasons}
+
+    reader = read_by(server, keys.add(["read"], ["EUR_USD"]))
+    before = refusals()
+    assert scrape(server, None).status == 401
+    assert scrape(server, reader).status == 403
+    assert scrape(server, observer, Host="evil.example").status == 403
+    assert scrape(server, observer, Origin="https://evil.example").status == 403
+    assert scrape(server, "no key").status == 401
+    with connected(shared_hub, reader) as client:
+        assert client.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"]})["rejected_count"] == 1
+        assert client.call("get_server_stats")["code"] == "forbidden"
+    after = refusals()
+    assert {reason: after[reason] - before[reason] for reason in before} == {
+        "missing": 1, "invalid": 1, "scope": 2, "instrument": 1, "host": 1, "origin": 1,
+    }  # fmt: skip

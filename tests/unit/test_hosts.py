@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
+from api.access.counts import AccessCounts
 from api.access.hosts import Hosts, Origins, host_name
 from api.hub.transport.web.door import Door
 from api.refused_origins import RefusedOrigins
@@ -72,7 +73,7 @@ def hub(hosts: Hosts, origins: Origins) -> Client:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"ok"]
 
-    return Client(Door(application, hosts, origins, RefusedOrigins(time.monotonic)))
+    return Client(Door(application, hosts, origins, RefusedOrigins(time.monotonic), AccessCounts()))
 
 
 def rest(hosts: Hosts, origins: Origins) -> Client:

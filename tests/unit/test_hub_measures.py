@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from typing import Any
 
 import orjson
 import pytest
@@ -95,15 +94,10 @@ def test_loop_lag_is_the_time_beyond_the_timer() -> None:
 # the ages of messages
 
 
-def price(at: str, epoch: str | None = "e", **more: Any) -> Message:
+def price(at: str, epoch: str | None = "e") -> Message:
     known = {"epoch": epoch, "seq": 1} if epoch else {}
-    body = {
-        "instrument": "EUR_USD",
-        "price": {"bid": "1", "ask": "1", "mid": "1", "time": at, "source": "test"},
-        "timestamp": at,
-        **known,
-        **more,
-    }
+    quote = {"bid": "1", "ask": "1", "mid": "1", "time": at, "source": "test"}
+    body = {"instrument": "EUR_USD", "price": quote, "timestamp": at, **known}
     return decode(topics.PRICES, orjson.dumps(body), {"EUR_USD"})
 
 

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import Client
 
+from api.access.counts import AccessCounts
 from api.access.hosts import Hosts, Origins
 from api.hub.transport.web.door import Door
 from api.refused_origins import MAX_ORIGINS, RefusedOrigins
@@ -26,7 +27,7 @@ def hub(refused: RefusedOrigins, origins: Origins) -> Client:
         start_response("200 OK", [])
         return [b"ok"]
 
-    return Client(Door(application, Hosts(), origins, refused))
+    return Client(Door(application, Hosts(), origins, refused, AccessCounts()))
 
 
 def rest(refused: RefusedOrigins, origins: Origins) -> Client:

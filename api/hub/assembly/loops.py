@@ -73,8 +73,8 @@ def make_health(callers: Callers, relay: Relay, transport: Transport, stop: thre
     health = HubHealth(
         relay, callers.access, callers.authenticator, callers.peers, lambda: _serves(stop), lambda: {"sessions": len(sockets)}
     )
-    transport.app.add_url_rule("/hub/health", view_func=lambda: health.answer(request.environ))
-    transport.app.add_url_rule("/hub/live", view_func=lambda: live(HEARTBEATS.silent()))
+    transport.app.add_url_rule("/hub/health", "health", view_func=lambda: health.answer(request.environ))
+    transport.app.add_url_rule("/hub/live", "live", view_func=lambda: live(HEARTBEATS.silent()))
     return health
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from datetime import datetime
 
 from flask import Response, request
 
@@ -14,12 +16,20 @@ from api.hub.measures.answer import MetricsAnswer
 from api.hub.measures.collectors import HubMetrics, HubParts
 from api.hub.measures.lags import LoopLag
 from api.hub.plain.layer import PlainLayer
+from api.refresh.measures import AccessMetrics
 from config.exposition import Exposition
 from config.settings import Settings
 
 
 def make_measures(
-    settings: Settings, exposition: Exposition, callers: Callers, transport: Transport, market: Market, plain: PlainLayer, events: Events
+    settings: Settings,
+    exposition: Exposition,
+    callers: Callers,
+    transport: Transport,
+    market: Market,
+    plain: PlainLayer,
+    events: Events,
+    clock: Callable[[], datetime],
 ) -> LoopLag:
     """Register the metrics of the hub and their route; return the timer of the loop."""
     loop_lag = LoopLag(time.monotonic, time.sleep)
@@ -34,6 +44,7 @@ def make_measures(
         max_clients=settings.websocket_max_clients,
     )
     exposition.register(HubMetrics(parts, lambda: time.sleep(0)))
-    metrics = MetricsAnswer(exposition, callers.authenticator, callers.peers)
-    transport.app.add_url_rule("/hub/metrics", view_func=lambda: Response(*metrics.answer(request.environ)), endpoint="hub_metrics")
+    exposition.register(AccessMetrics(callers.access, clock))
+    metrics = MetricsAnswer(exposition, callers.authenticator, callers.peers, callers.access.audit)
+    transport.app.add_url_rule("/hub/metrics", "metrics", view_func=lambda: Response(*metrics.answer(request.environ)))
     return loop_lag

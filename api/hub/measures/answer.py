@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from api.access.audit import Audit
 from api.access.model import OBSERVE, Authenticator, Handshake
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, forbidden_scope
@@ -22,10 +23,11 @@ Answer = tuple[bytes, int, list[tuple[str, str]]]  # body, status, headers
 class MetricsAnswer:
     """Answers with the metrics of this hub."""
 
-    def __init__(self, exposition: Exposition, authenticator: Authenticator, peers: Peers) -> None:
+    def __init__(self, exposition: Exposition, authenticator: Authenticator, peers: Peers, audit: Audit) -> None:
         self._exposition = exposition
         self._authenticator = authenticator
         self._peers = peers
+        self._audit = audit
 
     def answer(self, environ: Mapping[str, Any]) -> Answer:
         """Return body, status and headers of the answer to a request."""
@@ -33,6 +35,7 @@ class MetricsAnswer:
             self._check(environ)
             representation = _representation(environ)
         except Refusal as refusal:
+            self._audit.forbidden(refusal)
             status = 422 if refusal.code == ErrorCode.INVALID_PAYLOAD else HTTP_STATUS[refusal.code]
             body = http_error_body(refusal.code.value, str(refusal), refusal.details)
             return orjson.dumps(body), status, [("Content-Type", "application/json"), *refusal_headers(refusal)]

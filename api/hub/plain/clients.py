@@ -121,6 +121,7 @@ class PlainClients(Generic[Chosen]):
             self._service.check(options, access)
         except Refusal as refusal:
             if refusal.code not in may_follow:
+                self._limits.audit.forbidden(refusal)
                 raise
             return None
         return access
@@ -134,6 +135,7 @@ class PlainClients(Generic[Chosen]):
             self._check_room()
             shared = self._limits.open(peer.id, handshake, access)
         except Refusal as refusal:
+            self._limits.audit.forbidden(refusal)
             self._refuse(peer, refusal)
         else:
             self._admit(peer, access, shared)
@@ -171,6 +173,7 @@ class PlainClients(Generic[Chosen]):
                 self._service.read(data, binary=binary)  # an unknown frame is refused as such
                 raise no_credential(self._join_seconds)
         except Refusal as refusal:
+            self._limits.audit.forbidden(refusal)
             peer.outbox.put(frames.error(refusal))
 
     def _serve(self, peer: PlainSocket, client: Client, data: bytes, binary: bool) -> None:
