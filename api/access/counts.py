@@ -38,7 +38,7 @@ class AccessCounts:
             self.refused(SCOPE if "scope" in refusal.details else INSTRUMENT)
 
     def beyond_limit(self, setting: str) -> None:
-        """Count a refusal by a limit of REST or the hub, such as `RATE_REQUESTS`."""
+        """Count a refusal by the limit of a setting, such as `RATE_REQUESTS`."""
         limit = setting.removeprefix("RATE_").lower()
         if limit in LIMITS:
             self.limited.add(limit)

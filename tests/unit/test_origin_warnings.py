@@ -33,7 +33,7 @@ def hub(refused: RefusedOrigins, origins: Origins) -> Client:
 def rest(refused: RefusedOrigins, origins: Origins) -> Client:
     app = Flask(__name__)
     errors.register(app)
-    cors.register(app, Hosts(), origins, refused)
+    cors.register(app, Hosts(), origins, refused, AccessCounts())
     app.add_url_rule("/symbols", view_func=lambda: "ok", methods=["GET", "POST"], endpoint="symbols")
     return Client(app)
 
