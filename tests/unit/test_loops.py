@@ -45,7 +45,7 @@ TABLE: dict[str, Start] = {
         "hub",
         (
             *("relay", "books", "book-status", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
-            *("access", "leases", "token-keys"),
+            *("access", "leases", "loop-lag", "token-keys"),
         ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
