@@ -11,6 +11,7 @@ COMMANDS = {
     "up": ("system", "up"),
     "migrate": ("system", "migrate"),
     "status": ("status", "status"),
+    "doctor": ("doctor", "doctor"),
     "watch": ("watch", "watch"),
     "publish": ("publish", "publish"),
     "replay": ("past", "replay"),

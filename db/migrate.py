@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 
 from db import rights
-from db.postgres import StoreError, first_line
+from db.postgres import Cursor, StoreError, first_line, scalar
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,17 @@ def apply(database_url: str) -> list[str]:
         raise StoreError(first_line(error)) from error
     finally:
         _close(backend)
+
+
+def missing(cursor: Cursor) -> list[str]:
+    """Return the names of the migrations that the database lacks, in their order."""
+    names = sorted(file.stem for file in _MIGRATIONS.glob("*.sql"))
+    cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
+    if not scalar(cursor):
+        return names
+    cursor.execute("SELECT migration_id FROM _yoyo_migration")
+    applied = {name for (name,) in cursor.fetchall()}
+    return [name for name in names if name not in applied]
 
 
 def _take_lock(backend: Any, stack: ExitStack) -> None:
