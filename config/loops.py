@@ -65,10 +65,14 @@ class Heartbeats:
         """Return the names of the watched loops."""
         return set(self._longest)
 
+    def ages(self) -> dict[str, float]:
+        """Loop -> seconds since its last round, of all watched loops."""
+        now = self._monotonic()
+        return {loop: now - self._last.get(loop, now) for loop in list(self._longest)}
+
     def silent(self) -> dict[str, float]:
         """Loop -> seconds since its last round, of loops that have missed three rounds."""
-        now = self._monotonic()
-        ages = {loop: now - self._last.get(loop, now) for loop in list(self._longest)}
+        ages = self.ages()
         return {loop: age for loop, age in ages.items() if age >= self._SILENT_ROUNDS * self._longest.get(loop, age)}
 
 

@@ -49,7 +49,7 @@ def read_state(cursor: Cursor, now: Callable[[], float], oldest: Mapping[str, da
     """Read the facts. `now` returns Unix seconds, `oldest` has the first day to keep by table."""
     cursor.execute(_SERVER)
     version, time_zone, max_connections = one(cursor)
-    missing = migrate.missing(cursor)
+    missing = migrate.unapplied(cursor)
     extension = timescale.extension_version(cursor)
     return DatabaseState(
         version=version.split()[0],

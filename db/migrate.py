@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,19 @@ def apply(database_url: str) -> list[str]:
         _close(backend)
 
 
-def missing(cursor: Cursor) -> list[str]:
-    """Return the names of the migrations that the database lacks, in their order."""
-    names = sorted(file.stem for file in _MIGRATIONS.glob("*.sql"))
+def unapplied(cursor: Cursor) -> list[str]:
+    """Return the names of the migrations of this version that the database lacks, in order."""
     cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
-    if not scalar(cursor):
-        return names
-    cursor.execute("SELECT migration_id FROM _yoyo_migration")
-    applied = {name for (name,) in cursor.fetchall()}
-    return [name for name in names if name not in applied]
+    applied: set[str] = set()
+    if scalar(cursor):
+        cursor.execute("SELECT migration_id FROM _yoyo_migration")
+        applied = {name for (name,) in cursor.fetchall()}
+    return [name for name in _names() if name not in applied]
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback")))
 
 
 def _take_lock(backend: Any, stack: ExitStack) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, TypeAlias
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
+
+from db.pool_measures import REFUSED, TIMEOUT, UNAVAILABLE, PoolMeasures
 
 Connection: TypeAlias = psycopg2.extensions.connection
 Cursor: TypeAlias = psycopg2.extensions.cursor
@@ -34,19 +37,29 @@ class Store:
     """A pool of at most `pool_max` PostgreSQL connections, safe to share between threads.
 
     A caller waits for a free connection. A statement, or such a wait, that takes longer than
-    `timeout_ms` is cancelled.
+    `timeout_ms` is cancelled. `measures` count the use of the pool.
     """
 
-    def __init__(self, url: str, *, pool_max: int = 20, timeout_ms: int = 5000, application: str = "tickwire") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_max: int = 20,
+        timeout_ms: int = 5000,
+        application: str = "tickwire",
+        measures: PoolMeasures | None = None,
+    ) -> None:
         self._url = url
         self._timeout_ms = timeout_ms
         self._application = application
         self._free: list[Connection] = []
         self._slots = threading.Semaphore(pool_max)
+        self.measures = measures or PoolMeasures()
+        self.measures.add_pool(pool_max)
 
     def with_limits(self, *, pool_max: int, timeout_ms: int) -> Store:
-        """The same database on a pool of its own, with other limits."""
-        return Store(self._url, pool_max=pool_max, timeout_ms=timeout_ms, application=self._application)
+        """The same database on a pool of its own, with other limits and the same measures."""
+        return Store(self._url, pool_max=pool_max, timeout_ms=timeout_ms, application=self._application, measures=self.measures)
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
@@ -55,8 +68,17 @@ class Store:
         Raises `StoreError` if PostgreSQL cannot be reached, `RowError` if it rejects the data.
         A connection whose block raised is closed.
         """
-        if not self._slots.acquire(timeout=self._timeout_ms / 1000):
+        begun = perf_counter()
+        acquired = self._slots.acquire(timeout=self._timeout_ms / 1000)
+        self.measures.waits.observe(perf_counter() - begun)
+        if not acquired:
+            self.measures.errors.add(TIMEOUT)
             raise StoreError("no free database connection in time")
+        with self.measures.transaction():
+            yield from self._transaction()
+
+    def _transaction(self) -> Iterator[Cursor]:
+        """The block of `transaction`, with a slot of the pool."""
         connection: Connection | None = None
         try:
             connection = self._idle() or self._connect()
@@ -65,6 +87,7 @@ class Store:
             connection.commit()
             self._free.append(connection)
         except _OUTAGES as error:
+            self.measures.errors.add(TIMEOUT if isinstance(error, psycopg2.errors.QueryCanceled) else UNAVAILABLE)
             _discard(connection)
             # The idle connections are probably broken too (a restarted server): close them all.
             self.close()
@@ -72,6 +95,7 @@ class Store:
         except psycopg2.DatabaseError as error:
             # If a connection breaks during an answer, psycopg2 may raise another DatabaseError.
             broken = connection is not None and connection.closed
+            self.measures.errors.add(UNAVAILABLE if broken else REFUSED)
             _discard(connection)
             if broken:
                 raise StoreError(first_line(error)) from error

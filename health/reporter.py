@@ -20,7 +20,7 @@ from config.pacing import Outage, Throttle
 from db.bus import BusError, Registry
 from db.timestamps import format_time
 from health.measures.resources import ProcessResources
-from health.measures.stages import STAGES, Stages
+from health.measures.stages import ENCODE_SECONDS, STAGES, Stages
 from health.reports import MAX_REPORT_BYTES, Report, read_report
 from health.timing import DEFAULT, Timing
 
@@ -56,8 +56,9 @@ class Reporter:
     """Reports this process. Call `tick` every `timing.beat` seconds.
 
     `parts` returns the changing fields of the report: `acting`, `failing` and the parts. The parts
-    `resources` and `metrics` are added here. A report that cannot be sent is dropped: nothing waits
-    for it.
+    `resources` and `metrics` are added here. `families` returns the metrics of this process, such
+    as `Exposition.report`; None leaves them out. A report that cannot be sent is dropped: nothing
+    waits for it.
     """
 
     def __init__(
@@ -70,8 +71,12 @@ class Reporter:
         timing: Timing = DEFAULT,
         monotonic: Callable[[], float] = time.monotonic,
         stages: Stages = STAGES,
+        families: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self._bus = bus
+        self._families = families
+        self._encoded: dict[str, Any] = {}  # the part `families`
+        self._encoded_at = float("-inf")
         self._identity = identity
         self._parts = parts
         self._resources = ProcessResources()
@@ -135,7 +140,15 @@ class Reporter:
     def _all_parts(self) -> dict[str, Any]:
         """The parts of the process and those of every process; `metrics` may have own figures."""
         parts = dict(self._parts())
-        return {**parts, "resources": self._resources(), "metrics": {**self._stages.part(), **(parts.get("metrics") or {})}}
+        metrics = {**self._stages.part(), **(parts.get("metrics") or {}), **self._families_part()}
+        return {**parts, "resources": self._resources(), "metrics": metrics}
+
+    def _families_part(self) -> dict[str, Any]:
+        """The part `families`, collected again after 5 s; without one if it is not reported."""
+        if self._families is not None and self._monotonic() - self._encoded_at >= ENCODE_SECONDS:
+            self._encoded_at = self._monotonic()
+            self._encoded = {"families": self._families()}
+        return self._encoded
 
     def _take_name(self, parts: Mapping[str, Any]) -> str:
         """Take the first name that no other living process of this host holds."""

@@ -20,8 +20,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "os.environ": ("config/process/variables.py", "cli/doctor.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
     "dotenv": ("config/process/variables.py",),
     "pythonjsonlogger": ("config/logs/format.py",),
+    "prometheus_client": ("config/exposition.py",),
     "gunicorn": ("config/gunicorn/",),
-    "psutil": ("ops/", "health/reporter.py", "health/measures/resources.py", "api/hub/stats.py"),
+    "psutil": ("ops/", "health/reporter.py", "health/measures/", "api/hub/stats.py"),
     "psycopg2": ("db/", "!db/bus/"),
     "yoyo": ("db/migrate.py",),
     "holidays": ("db/calendars.py",),
@@ -64,6 +65,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "ops/access_check.py",
         "wsgi.py",
     ),
+    "ops.metrics_endpoint": ("jobs/scheduler.py", "jobs/observer/__main__.py", "jobs/books/__main__.py"),
     "api.rest": ("api/app.py", "api/rest/"),
 }
 
@@ -116,6 +118,7 @@ PURE = (
     "jobs/observer/figures/",
     "config/access/",
     "config/books/markets.py",
+    "config/metrics.py",
     "config/pacing.py",
     "config/secrets.py",
     "config/urls.py",

@@ -15,7 +15,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Routes for load balancers, which send no name.
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/hub/health", "/hub/live"})
 # Headers that a page of another origin may send; a simple request needs no leave for any other.
-SENT_HEADERS = "Authorization, X-API-Key, Content-Type"
+SENT_HEADERS = "Authorization, X-API-Key, Content-Type, X-Request-ID, traceparent"
 EVERYONE = "*"
 
 _MAX_REMEMBERED = 256  # Host headers, and names

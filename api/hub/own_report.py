@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from config.exposition import Families
 from config.settings import Settings
 from config.urls import LOCAL_HOSTS, url_of
 from db.bus import Bus, BusError
@@ -30,14 +31,21 @@ class HubReport:
     """Checks that this hub accepts clients and relays messages, and reports it.
 
     `clients` returns the number of Socket.IO clients, `plain_clients` that of plain WebSockets, and
-    `delivered` the messages that broadcasts have handed to both. `run` is its loop.
+    `delivered` the messages that broadcasts have handed to both. `families` are the metrics of the
+    report; None leaves them out. `run` is its loop.
     """
 
     plain_clients: Callable[[], int]
     delivered: Callable[[], int]
 
     def __init__(
-        self, settings: Settings, bus: Bus, clock: Callable[[], datetime], clients: Callable[[], int], timing: Timing = DEFAULT
+        self,
+        settings: Settings,
+        bus: Bus,
+        clock: Callable[[], datetime],
+        clients: Callable[[], int],
+        timing: Timing = DEFAULT,
+        families: Callable[[], Families] | None = None,
     ) -> None:
         self._bus = bus.with_timeout(timing.limit)
         self._host, self._port = settings.websocket_host, settings.websocket_port
@@ -50,7 +58,8 @@ class HubReport:
         self._awaited: bytes | None = None  # the message that the relay must bring
         self._came = threading.Event()
         self._transitions = Transitions()
-        self._reporter = Reporter(self._bus, Identity.of_this_process("hub", self._port, clock()), self._parts, clock, timing=timing)
+        identity = Identity.of_this_process("hub", self._port, clock())
+        self._reporter = Reporter(self._bus, identity, self._parts, clock, timing=timing, families=families)
         self._checks = OwnChecks([HealthProbe("acceptor", self._check_acceptor), HealthProbe("relay", self._check_relay)], timing=timing)
 
     def run(self, stop: threading.Event) -> None:

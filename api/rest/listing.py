@@ -14,10 +14,10 @@ from flask import Response
 from api.rest.context import context
 from api.rest.instruments import ONE_INSTRUMENT, readable, refuse_unknown
 from api.rest.limits import requests as limits
+from api.rest.limits.slots import hold, take_for_export
 from api.rest.schemas import paging
 from api.rest.schemas.listings import DEFAULT_LIMIT
 from api.rest.schemas.paging import ListQuery
-from api.rest.slots import hold, take_for_export
 from db.listing.query import Form, Key, Listing, Page, RowFilter, read_page
 from db.timestamps import format_time
 

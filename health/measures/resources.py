@@ -42,7 +42,7 @@ class ProcessResources:
                 "cpu_percent": round(self._process.cpu_percent(), 1),
                 "rss_bytes": self._process.memory_info().rss,
                 "threads": self._process.num_threads(),
-                "fds": _descriptors() or self._process.num_fds(),
+                "fds": open_descriptors() or self._process.num_fds(),
             }
 
 
@@ -81,7 +81,7 @@ class MachineResources:
         return self._cpu_percent
 
 
-def _descriptors() -> int:
+def open_descriptors() -> int:
     """Open descriptors of this process; 0 if the system does not count them (Linux before 6.2).
 
     A list of 10,000 descriptors takes 16 ms, during which the loop of a hub stands still.

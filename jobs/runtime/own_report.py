@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from config.exposition import Families
 from config.loops import HEARTBEATS
 from db.bus import Bus
 from db.postgres import Store
@@ -29,6 +30,7 @@ class OwnReport(ABC):
     """Checks and reports this process, acting or not. `run` is its thread.
 
     `changed` is set to report at once. `probes` are checked besides those of both servers.
+    `families` are the metrics of the report; None leaves them out.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class OwnReport(ABC):
         changed: threading.Event,
         timing: Timing,
         probes: Sequence[HealthProbe] = (),
+        families: Callable[[], Families] | None = None,
     ) -> None:
         self.changed = changed
         self.bus = bus.with_timeout(timing.limit)
         self._timing = timing
         self._transitions = Transitions()
-        self._reporter = Reporter(self.bus, Identity.of_this_process(role, None, clock()), self.parts, clock, timing=timing)
+        identity = Identity.of_this_process(role, None, clock())
+        self._reporter = Reporter(self.bus, identity, self.parts, clock, timing=timing, families=families)
         database = DatabaseCheck(check_store(store, timing.limit), lambda: self._reporter.name, clock, read_only_role=False)
         servers = [
             HealthProbe(DATABASE, database),

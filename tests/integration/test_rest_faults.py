@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.rest.context import _NAME
-from api.rest.slots import MAX_WORKING_REQUESTS
+from api.rest.limits.slots import MAX_WORKING_REQUESTS
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store, StoreError, cooperate

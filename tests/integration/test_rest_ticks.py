@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from api.app import create_app
 from api.rest import listing as view
-from api.rest.slots import MAX_EXPORTS
+from api.rest.limits.slots import MAX_EXPORTS
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store, StoreError

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
+from api.access.counts import AccessCounts
 from api.access.hosts import Hosts, Origins, host_name
 from api.hub.transport.web.door import Door
 from api.refused_origins import RefusedOrigins
@@ -79,7 +80,7 @@ def rest(hosts: Hosts, origins: Origins) -> Client:
     """REST with two routes and the same paths."""
     app = Flask(__name__)
     errors.register(app)
-    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
+    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic), AccessCounts())
     app.add_url_rule("/socket.io/", view_func=lambda: "ok", methods=["GET", "POST"], endpoint="one")
     for path in ("/hub/health", "/health/live", "/health/ready"):
         app.add_url_rule(path, view_func=lambda: "ok", endpoint=path)
@@ -138,7 +139,7 @@ def test_preflight_allows_our_headers_and_the_declared_methods(application: str)
     client = APPLICATIONS[application](HOSTS, SETTINGS["named"])
     asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "x-evil"}
     answer = ask(client, "OPTIONS", OWN, Origin=NAMED, **asked)
-    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, X-API-Key, Content-Type"
+    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, X-API-Key, Content-Type, X-Request-ID, traceparent"
     assert {"GET", "POST", "OPTIONS"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     refused = ask(client, "OPTIONS", OWN, Origin="http://evil.example", **asked)
     assert not {name for name in refused.headers.keys() if name.startswith("Access-Control")}  # noqa: SIM118
@@ -147,7 +148,14 @@ def test_preflight_allows_our_headers_and_the_declared_methods(application: str)
 def test_rest_lets_pages_read_its_own_headers() -> None:
     answer = ask(rest(HOSTS, SETTINGS["named"]), "GET", OWN, Origin=NAMED)
     readable = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
-    assert readable >= {"Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Next-Page-Token"}
+    assert readable >= {
+        "Retry-After",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+        "X-Next-Page-Token",
+        "X-Request-ID",
+    }
 
 
 @pytest.mark.parametrize("application", APPLICATIONS)

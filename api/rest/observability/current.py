@@ -17,6 +17,7 @@ from api.rest.access import handshake_of
 from api.rest.limits.requests import ADMISSION, RequestLimits
 from api.rest.observability.exact import JSON
 from api.rest.observability.snapshot import NewestSnapshot
+from api.rest.request_log import describe
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -60,6 +61,7 @@ class CurrentMetrics:
         if not isinstance(admission.decision, Access) or not admission.decision.allows(self._scope):
             environ[ADMISSION] = admission
             return self._others(environ, start_response)
+        describe(environ, PATH, admission.decision.key_id)
         body = seen.body(self._clock())
         start_response("200 OK", [*self._headers, ("Content-Length", str(len(body))), *admission.headers()])
         return [body]

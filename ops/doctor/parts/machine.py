@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from config.process.descriptors import descriptors_needed
+from config.settings import Settings
 from ops.doctor.evidence import Evidence
 from ops.doctor.parallel import Missing
 from ops.doctor.results import Problem, Result, failure, result, warning
@@ -28,8 +29,7 @@ _OLD_POSTGRES = "16"
 
 def ports(subject: Subject, evidence: Evidence) -> Result:
     """Each port of the settings is free, or one of our processes listens on it."""
-    chosen = subject.settings
-    wanted = [("API", chosen.api_host, chosen.api_port), *(("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports)]
+    wanted = _wanted(subject.settings)
     ours = _own_pids(subject, evidence)
     problems, held = [], 0
     for prefix, host, port in wanted:
@@ -43,6 +43,13 @@ def ports(subject: Subject, evidence: Evidence) -> Result:
                 problems.append(_taken(prefix, port, str(error), holder))
     text = ", ".join(str(port) for _, _, port in wanted)
     return result("ports", f"{text}: {'free' if not held else 'in use by this system'}", problems)
+
+
+def _wanted(chosen: Settings) -> list[tuple[str, str, int]]:
+    """Prefix of the variables, host and port of each listener of `up`."""
+    hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
+    metrics = [("METRICS", chosen.metrics_host, port) for port in chosen.metrics_ports.values()]
+    return [("API", chosen.api_host, chosen.api_port), *hubs, *metrics]
 
 
 def _taken(prefix: str, port: int, text: str, holder: psutil.Process | None) -> Problem:

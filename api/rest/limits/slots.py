@@ -15,14 +15,13 @@ from collections.abc import Callable
 from flask import Flask, Response, g, request
 
 from api.access.peers import Peers
-from api.errors import ErrorCode
-from api.rest.errors import ApiError
+from api.errors import ErrorCode, Refusal
 
 MAX_WORKING_REQUESTS = 6
 MAX_EXPORTS = 3
 MAX_EXPORTS_PER_CLIENT = 2
 SLOT_WAIT_SECONDS = 1.0
-_WITHOUT_SLOT = frozenset({"health", "docs", "index", "web"})  # blueprints that never wait for a backend
+_WITHOUT_SLOT = frozenset({"health", "docs", "index", "web", "prometheus"})  # blueprints that never wait for a backend
 
 
 class Slots:
@@ -94,8 +93,8 @@ class ExportSlots:
         slot.release()
 
 
-def _too_many(message: str) -> ApiError:
-    return ApiError(429, ErrorCode.TOO_MANY_REQUESTS, message)
+def _too_many(message: str) -> Refusal:
+    return Refusal(ErrorCode.TOO_MANY_REQUESTS, message)
 
 
 def register(app: Flask, peers: Peers) -> None:
@@ -111,7 +110,7 @@ def register(app: Flask, peers: Peers) -> None:
         if request.blueprint is not None and request.blueprint not in _WITHOUT_SLOT:
             slot = working.take()
             if slot is None:
-                raise ApiError(503, ErrorCode.UNAVAILABLE, "too much is waiting just now, try again", {"part": "rest"})
+                raise Refusal(ErrorCode.UNAVAILABLE, "too much is waiting just now, try again", {"part": "rest"})
             g.held.append(slot)
 
     def give_back(_error: BaseException | None) -> None:
