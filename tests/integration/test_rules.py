@@ -1,0 +1,151 @@
+"""config/prometheus: promtool accepts the files, and each alert fires at its time and not below."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from config.metrics import METRICS
+
+from jobs.scheduler import TIMED
+from tests.support.processes import ROOT
+from tests.support.prometheus import FOLDER, RULES, alerts, metrics_of, run_promtool
+
+TESTS = FOLDER / "tickwire.rules.test.yml"
+NAMES = [alert["alert"] for alert in alerts()]
+CREDENTIALS = "/run/secrets/prometheus_key"
+
+
+def config(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((FOLDER / name).read_text()))
+
+
+def job(name: str) -> dict[str, Any]:
+    [found] = config(name)["scrape_configs"]
+    return dict(found)
+
+
+def test_rules_are_valid() -> None:
+    code, printed = run_promtool("check", "rules", RULES)
+    assert (code, f"SUCCESS: {len(NAMES)} rules found" in printed) == (0, True), printed
+
+
+def test_alerts_fire_at_their_times_and_not_below_their_thresholds() -> None:
+    code, printed = run_promtool("test", "rules", TESTS)
+    assert code == 0, printed
+
+
+def cases() -> dict[str, list[dict[str, Any]]]:
+    """alert -> its cases. `BaseLoader` leaves `0x12` a text."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for case in yaml.load(TESTS.read_text(), yaml.BaseLoader)["tests"]:  # noqa: S506
+        found.setdefault(case["name"].split(", ")[0], []).append(case)
+    return found
+
+
+@pytest.mark.parametrize("alert", list(alerts()), ids=lambda alert: alert["alert"])
+def test_alert_has_both_cases(alert: dict[str, Any]) -> None:
+    name = alert["alert"]
+    mine = cases()[name]
+    checks = [check for case in mine for check in case["alert_rule_test"]]
+    assert {check["alertname"] for check in checks} == {name}
+    fires, silent = mine[0], mine[1]
+    assert fires["alert_rule_test"][0]["exp_alerts"] == []  # not yet
+    assert fires["alert_rule_test"][-1]["exp_alerts"]
+    assert all(check["exp_alerts"] == [] for check in silent["alert_rule_test"])
+
+
+@pytest.mark.parametrize("alert", list(alerts()), ids=lambda alert: alert["alert"])
+def test_alert_has_a_severity_a_value_and_a_section_of_the_runbook(alert: dict[str, Any]) -> None:
+    assert alert["alert"].startswith("Tickwire")
+    assert alert["labels"] in ({"severity": "info"}, {"severity": "warning"}, {"severity": "critical"})
+    assert set(alert["annotations"]) == {"summary", "runbook_url"}
+    assert "$value" in alert["annotations"]["summary"]
+    page, _, section = alert["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^#+ (\w+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert [heading for heading in headings if heading.lower() == section] == [alert["alert"]]
+
+
+def test_names_are_rows_of_the_table() -> None:
+    for alert in alerts():
+        for name in metrics_of(alert["expr"]) - {"up"}:
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            assert name in METRICS or METRICS[base].kind == "histogram", (alert["alert"], name)
+
+
+def test_labels_of_the_rules_are_labels_of_the_table() -> None:
+    """A matcher on an unknown label would select every series, or none."""
+    for alert in alerts():
+        for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", alert["expr"]):
+            row = METRICS.get(name) or METRICS.get(name.removesuffix("_bucket"))
+            given = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", matchers))
+            assert given <= (set(row.labels) if row else {"job"}), (alert["alert"], name)
+
+
+def test_tasks_of_the_rules_exist() -> None:
+    [late] = [alert["expr"] for alert in alerts() if alert["alert"] == "TickwireTaskLate"]
+    assert set("|".join(re.findall(r'task=~?"([^"]*)"', late)).split("|")) == set(TIMED)
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])
+def test_configuration_is_valid(name: str, tmp_path: Path) -> None:
+    """promtool of Debian knows no Kubernetes: there the discovery is left out."""
+    given = config(name)
+    for each in given["scrape_configs"]:
+        each.pop("kubernetes_sd_configs", None)
+    (tmp_path / "tickwire.rules.yml").write_text(RULES.read_text())
+    (tmp_path / name).write_text(yaml.safe_dump(given))
+    code, printed = run_promtool("check", "config", "--syntax-only", tmp_path / name)
+    assert code == 0, printed
+
+
+def test_both_configurations_evaluate_the_rules_for_one_job_every_15_s() -> None:
+    for name in ("prometheus.yml", "kubernetes.yml"):
+        assert config(name)["global"] == {"scrape_interval": "15s", "evaluation_interval": "15s"}
+        assert config(name)["rule_files"] == [RULES.name]
+        assert job(name)["job_name"] == "tickwire"  # the alert ProcessSilent names it
+        assert job(name)["authorization"] == {"type": "Bearer", "credentials_file": CREDENTIALS}
+    assert job("prometheus.yml")["static_configs"] == [{"targets": ["rest:5000"]}]
+
+
+def relabelled(labels: dict[str, str]) -> dict[str, str] | None:
+    """The labels of a target after `relabel_configs`, or None if it is dropped.
+
+    https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config
+    """
+    labels = dict(labels)
+    for step in job("kubernetes.yml")["relabel_configs"]:
+        value = ";".join(labels.get(each, "") for each in step["source_labels"])
+        match = re.fullmatch(step.get("regex", "(.*)"), value)
+        if {"keep": not match, "drop": match}.get(step.get("action", "replace")):
+            return None
+        if match and step.get("action", "replace") == "replace":
+            labels[step["target_label"]] = match.expand(step.get("replacement", "$1").replace("$", "\\"))
+    return {name: value for name, value in labels.items() if not name.startswith("__meta_")}
+
+
+def pod(**changed: str) -> dict[str, str]:
+    annotations = {"scrape": "true", "path": "/hub/metrics", "port": "5001"}
+    meta = {"pod_ip": "10.1.2.3", "pod_name": "hub-7d9f", "pod_phase": "Running", "namespace": "tickwire", "pod_container_init": "false"}
+    meta |= {f"pod_annotation_prometheus_io_{name}": value for name, value in annotations.items()} | changed
+    return {f"__meta_kubernetes_{name}": value for name, value in meta.items()} | {
+        "__address__": "10.1.2.3:80",
+        "__metrics_path__": "/metrics",
+    }
+
+
+def test_pods_are_scraped_at_the_port_and_path_of_their_annotations() -> None:
+    [discovery] = job("kubernetes.yml")["kubernetes_sd_configs"]
+    assert discovery["role"] == "pod"
+    assert discovery["selectors"] == [{"role": "pod", "label": "app.kubernetes.io/part-of=tickwire"}]
+    found = relabelled(pod())
+    assert found is not None
+    assert (found["__address__"], found["__metrics_path__"], found["instance"]) == ("10.1.2.3:5001", "/hub/metrics", "hub-7d9f")
+    assert (relabelled(pod(pod_ip="fd00::12")) or {})["__address__"] == "[fd00::12]:5001"
+    assert (relabelled(pod(pod_annotation_prometheus_io_path="")) or {})["__metrics_path__"] == "/metrics"
+    assert relabelled(pod(pod_annotation_prometheus_io_scrape="")) is None
+    assert relabelled(pod(pod_phase="Succeeded")) is None
+    assert relabelled(pod(pod_container_init="true")) is None
