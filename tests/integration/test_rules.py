@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from config.metrics import METRICS
 
+from config.metrics import METRICS
 from jobs.scheduler import TIMED
 from tests.support.processes import ROOT
 from tests.support.prometheus import FOLDER, RULES, alerts, metrics_of, run_promtool
