@@ -11,7 +11,7 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --require-hashes --no-cache-dir --disable-pip-version-check -r requirements.txt
 
-COPY LICENSE manage.py wsgi.py ./
+COPY LICENSE manage.py wsgi.py gunicorn.conf.py ./
 COPY config/ config/
 COPY ops/ ops/
 COPY db/ db/

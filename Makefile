@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench screenshots prose lock venv venv-dev
+.PHONY: help run dev test watch coverage check fix bench screenshots prose lock venv venv-dev
 export PYTHON
 PY := .venv/bin/python
 
@@ -12,8 +12,17 @@ help:  ## show this
 run: venv  ## start everything on the embedded default; Ctrl-C stops it
 	@exec $(PY) manage.py up
 
+dev: venv  ## the same, and restart the processes whose files change
+	@exec $(PY) manage.py up --reload
+
 test: venv-dev  ## run all tests and print the ten slowest; PART=unit runs tests/unit alone
 	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=10 $(addprefix tests/,$(PART))
+
+watch: venv-dev  ## run the tests of PART=unit (the default) again after each change of a file; Ctrl-C ends
+	@exec $(PY) scripts/watch_tests.py $(or $(PART),unit)
+
+coverage: venv-dev  ## run all tests and print the lines without one; PART=unit runs tests/unit alone
+	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(addprefix tests/,$(PART))
 
 check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) -m ruff check .
@@ -22,6 +31,10 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	.venv/bin/lint-imports
 	$(PY) scripts/check_imports.py
 	$(PY) scripts/structure.py
+
+fix: venv-dev  ## let ruff correct the code: rules with a safe correction, then the format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability, books or web alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # `python api/app.py`, which finds no module of ours
+    import os
+    import sys
+
+    os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()", *sys.argv[1:]])  # noqa: S606
+
 import threading
 import time
 from collections import ChainMap
@@ -17,6 +24,7 @@ from api.access.limits import Budgets, TokenBuckets
 from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
+from api.refresh.measures import AccessMetrics
 from api.refresh.service import AccessControl
 from api.refresh.table import ANSWER_SECONDS
 from api.refused_origins import RefusedOrigins
@@ -26,9 +34,12 @@ from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
 from api.rest.limits import slots
 from api.rest.market import overview, stale_after
+from api.rest.measures.parts import PartMetrics
+from api.rest.measures.processes import AllProcesses
+from api.rest.measures.requests import RequestMetrics
 from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
-from api.rest.request_log import RequestLog
+from api.rest.request_log import template
 from api.rest.routes import (
     alerts,
     book_history,
@@ -43,6 +54,7 @@ from api.rest.routes import (
     metrics,
     positions,
     prices,
+    prometheus,
     publish,
     reports,
     scenario_runs,
@@ -58,10 +70,12 @@ from api.rest.routes import (
 )
 from api.rest.routing import Routes, make_api
 from config.access.modes import REQUIRED
+from config.exposition import Exposition
 from config.settings import Settings
 from config.urls import url_of
 from db.bus import Bus
 from db.postgres import Store
+from health.measures.process import new_exposition, reported
 from health.probe import HealthProbe
 from health.system.state import SystemReader
 from health.timing import DEFAULT, Timing
@@ -82,7 +96,7 @@ _DATA = [
     books.routes,
 ]
 _STATE = [gaps.routes, jobs.routes, status.routes, scenario_runs.routes, scenarios.routes]
-_OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
+_OBSERVABILITY = [metrics.routes, prometheus.routes, system.routes, trade_reports.routes, positions.routes]
 
 _BRIEF_SECONDS = 0.5  # for figures of Redis in health, which needs none of them
 # An answer holds for its moment; static files override this.
@@ -108,7 +122,8 @@ def create_app(
     """
     access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "rest", lock=threading.Lock())
     app = _make_flask()
-    shared = _make_context(settings, bus, store, clock, version, access, timing)
+    exposition = new_exposition("rest", stores=[store])
+    shared = _make_context(settings, bus, store, clock, version, access, timing, exposition)
     attach(app, shared)
     snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
     report_groups.attach(app, bus)
@@ -118,16 +133,19 @@ def create_app(
     routes = [web.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)
-    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
+    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic), access.audit.counts)
     peers = Peers(settings.trusted_proxies)
     inner = authenticator or access.authenticator
     limited = limits.RequestLimits(inner, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     _register_access(app, access, inner, limited, routes, peers)
     app.after_request(_add_headers)
-    request_log.register(app)
     scope = metrics.routes.scopes["metrics.current"]
     current = CurrentMetrics(app.wsgi_app, snapshots, limited, scope, peers, hosts, origins, clock, _HEADERS.items())
-    app.wsgi_app = RequestLog(current)  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
+    requests = request_log.attach(app, current)
+    app.wsgi_app = requests  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
+    endpoints = {template(rule.rule) for rule in app.url_map.iter_rules()}
+    for collector in (RequestMetrics(requests, endpoints), PartMetrics(shared.watch), AccessMetrics(access, clock, keys=True)):
+        exposition.register(collector)
     return app
 
 
@@ -139,10 +157,17 @@ def _make_flask() -> Flask:
 
 
 def _make_context(
-    settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], version: str, access: AccessControl, timing: Timing
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    version: str,
+    access: AccessControl,
+    timing: Timing,
+    exposition: Exposition,
 ) -> AppContext:
     """Return what the routes share."""
-    watch = monitor.make_watch(settings, bus, store, clock, timing)
+    watch = monitor.make_watch(settings, bus, store, clock, timing, reported(exposition, settings.metrics_scope))
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     return AppContext(
         settings=settings,
@@ -157,6 +182,8 @@ def _make_context(
         watch=watch,
         system=SystemReader(watch, bus.with_timeout(timing.limit), settings.hub_data_dir, clock, timing),
         access=access,
+        exposition=exposition,
+        metrics=AllProcesses(watch, exposition, settings.api_workers, timing) if settings.metrics_scope == "all" else exposition.families,
         asyncapi=cache(partial(asyncapi.document, version, hub_url.removeprefix("http://"))),
     )
 
@@ -186,7 +213,7 @@ def start_watch(app: Flask) -> None:
     They end with the process.
     """
     shared: AppContext = app.extensions["tickwire"]
-    monitor.start(shared.watch)
+    monitor.start(shared.watch, request_log.attached(app))
     monitor.start_access(shared.access)
 
 

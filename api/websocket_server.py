@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # `python api/websocket_server.py`, which finds no module of ours
+    import os
+    import sys
+
+    os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()", *sys.argv[1:]])  # noqa: S606
+
 import threading
 import time
 import uuid

@@ -48,16 +48,19 @@ _MODULES = {
 
 @click.command()
 @click.option("--reload", "reloads", is_flag=True, help="Restart the processes whose files have changed; for development.")
-def up(reloads: bool) -> None:
+@click.option("--only", multiple=True, type=click.Choice(sorted(_MODULES)), help="Start this process, and those of further --only.")
+def up(reloads: bool, only: tuple[str, ...]) -> None:
     """Start the whole system and stay in the foreground.
 
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
     migrations, starts the jobs, the books, the observer, HUB_WORKERS hubs and the REST app, each
     with its settings and its role of the database, and restarts each of them if it ends. Prints one
     line beginning with "ready:" once clients can be served, and the command that shows prices.
-    Ctrl-C or SIGTERM stops all processes in order.
+    Ctrl-C or SIGTERM stops all processes in order. With --only, the servers and the migrations are
+    included, and the other processes are left out.
     """
     chosen = chosen_settings("up")
+    roles = frozenset(only or _MODULES)
     records = logs.keep_records("up")
     folder = chosen.hub_data_dir
     with plain_errors():
@@ -65,18 +68,17 @@ def up(reloads: bool) -> None:
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
             running.forget(folder)  # left by an `up` that was killed
-            hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
-            running.check_ports(("API", chosen.api_host, chosen.api_port), *hubs)
+            running.check_ports(*_ports(chosen, roles))
             hold_stop_signals()
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
                     look = Reloader(ROOT, supervisor).look if reloads else (lambda: None)  # it compares with the files of now
-                    system = _bring_up(chosen, supervisor)
+                    system = _bring_up(chosen, supervisor, roles)
                     write = partial(_write_pids, system, folder)
                     supervisor.report(write)
-                    supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
-                    ready = f"ready: REST {system.rest} hub {' '.join(hub_urls(chosen))}"
-                    click.echo(f"{ready}\n{watch_hint(chosen)}")
+                    if {"jobs", "rest"} <= roles:
+                        supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
+                    click.echo(_ready(chosen, system, roles))
                     Watchdog().start()
                     log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
                     keep(WATCH, partial(supervisor.supervise, write, look), lambda: supervisor.stop_asked, sys.exit)
@@ -84,6 +86,21 @@ def up(reloads: bool) -> None:
                 pass
             finally:
                 running.forget(folder)
+
+
+def _ports(chosen: Settings, roles: frozenset[str]) -> list[tuple[str, str, int]]:
+    """Return prefix of the variables, host and port of each address on which these roles listen."""
+    rest = [("API", chosen.api_host, chosen.api_port)] if "rest" in roles else []
+    hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports if "hub" in roles]
+    return [*rest, *hubs, *(("METRICS", chosen.metrics_host, port) for role, port in chosen.metrics_ports.items() if role in roles)]
+
+
+def _ready(chosen: Settings, system: RunFile, roles: frozenset[str]) -> str:
+    """Return the text for the operator once the processes of these roles run."""
+    addresses = {"rest": f"REST {system.rest}", "hub": f"hub {' '.join(hub_urls(chosen))}"}
+    shown = addresses if len(roles) == len(_MODULES) else {role: addresses.get(role, role) for role in sorted(roles)}
+    hint = f"\n{watch_hint(chosen)}" if {"hub", "jobs"} <= roles else ""
+    return f"ready: {' '.join(shown.values())}{hint}"
 
 
 def watch_hint(chosen: Settings) -> str:
@@ -96,10 +113,10 @@ def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
     replace(system, pids=pids).write(folder)
 
 
-def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
+def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -> RunFile:
     if not (chosen.database_url and chosen.redis_url):
         embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
-    taken = (chosen.api_port, *chosen.hub_ports)
+    taken = (chosen.api_port, *chosen.hub_ports, *chosen.metrics_ports.values())
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
@@ -110,11 +127,12 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
     checks.check("up", _embedded_servers(database, redis), embedded=True)
     migrations.apply(database_url)
-    access_check.check(chosen, "up", database_url)
+    if roles & {"hub", "rest"}:
+        access_check.check(chosen, "up", database_url)
     env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
     if database and redis:  # they have addresses; without eventlet's resolver of names, a hub starts a fifth faster
         env["EVENTLET_NO_GREENDNS"] = "yes"
-    supervisor.start(*processes(chosen, env, database_urls))
+    supervisor.start(*(each for each in processes(chosen, env, database_urls) if each.name.partition("_")[0] in roles))
     rest, hub = url_of(chosen.api_host, chosen.api_port), hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
@@ -144,7 +162,8 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
 
     def variables(service: str, role: str) -> dict[str, str]:
         url = (database_urls or {}).get(role)
-        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {})}
+        port = {"METRICS_PORT": str(chosen.metrics_ports[service])} if service in chosen.metrics_ports else {}
+        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {}), **port}
 
     hubs = (
         Process(

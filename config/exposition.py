@@ -182,27 +182,27 @@ def _is_sample(row: Metric, found: object) -> bool:
     return is_number and labels.keys() == names and all(isinstance(each, str) for each in labels.values())
 
 
-def merge(processes: Mapping[str, Families], *, unlabelled: Iterable[str] = ()) -> Families:
+def merge(processes: Mapping[str, Families], *, rest: str | None = None) -> Families:
     """One block for each name, of all processes: name in the registry -> its families.
 
-    Each sample gains the label `process`, except those of the acting process alone, and those of
-    the `unlabelled` processes. Hubs gain it always: there is no acting hub.
+    Each sample gains the label `process`, except those of the acting process alone, and those that
+    only REST exports, of the process `rest`. Hubs gain it always: there is no acting hub.
     """
-    plain = frozenset(unlabelled)
     found: Families = {}
     for name, row in METRICS.items():
         samples: list[Sample] = []
         for process, families in processes.items():
             own = families.get(name, ())
-            bare = process in plain or (row.acting and _is_elected(process))
+            bare = process == rest if row.services == ("rest",) else row.acting and process.startswith(_ELECTED)
             samples.extend(own if bare else [(suffix, {**labels, _PROCESS: process}, value) for suffix, labels, value in own])
         if samples or any(name in families for families in processes.values()):
             found[name] = samples
     return found
 
 
-def _is_elected(process: str) -> bool:
-    return process.startswith(_ELECTED)
+def without_acting(families: Families) -> Families:
+    """The rows that a process exports if it does not act."""
+    return {name: samples for name, samples in families.items() if not METRICS[name].acting}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 
 from db import rights
-from db.postgres import StoreError, first_line
+from db.postgres import Cursor, StoreError, first_line, scalar
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,21 @@ def apply(database_url: str) -> list[str]:
         raise StoreError(first_line(error)) from error
     finally:
         _close(backend)
+
+
+def unapplied(cursor: Cursor) -> list[str]:
+    """Return the names of the migrations of this version that the database lacks, in order."""
+    cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
+    applied: set[str] = set()
+    if scalar(cursor):
+        cursor.execute("SELECT migration_id FROM _yoyo_migration")
+        applied = {name for (name,) in cursor.fetchall()}
+    return [name for name in _names() if name not in applied]
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback")))
 
 
 def _take_lock(backend: Any, stack: ExitStack) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from config.loops import HEARTBEATS
@@ -55,6 +56,7 @@ class Watch:
         self._read_time: datetime | None = None  # the same by the clock
         self._settled_from = float("-inf")  # processes count as down from this time
         self._jobs_expected_from = float("-inf")  # a missing jobs process counts from this time
+        self._readable = False  # the last read of the registry succeeded
         self._verdict: Verdict | None = None
         self._judged_at = float("-inf")
         self._first = threading.Event()
@@ -88,6 +90,7 @@ class Watch:
         """Run every check once and judge, for an app whose thread does not run."""
         with self._lock:
             self.checks.check_now()
+            self._readable = False
             if self.checks.last_state(BUS) == CONNECTED:
                 self._read()
             self._judge()
@@ -103,9 +106,31 @@ class Watch:
         age = self._monotonic() - self._judged_at
         return self._verdict if age <= self._timing.unhealthy else Verdict({LOOP: f"no result for {age:.0f} s"})
 
+    @property
+    def name(self) -> str:
+        """The name of this process in the registry."""
+        return self._reporter.name
+
+    @property
+    def readable(self) -> bool:
+        """True if the last read of the registry succeeded."""
+        return self._readable
+
+    @property
+    def last_verdict(self) -> Verdict | None:
+        """The verdict of the last round, at once; None before the first one."""
+        return self._verdict
+
     def processes(self) -> list[Process]:
         """The expected processes as of the last read of the registry, this one included."""
         return self._table.expected()
+
+    def present_processes(self) -> list[Process]:
+        """The same with their ages now; none while the registry cannot be read."""
+        if not self._readable or self._read_at is None:
+            return []
+        passed = self._monotonic() - self._read_at
+        return [replace(each, age_seconds=max(0.0, each.age_seconds + passed)) for each in self._table.expected()]
 
     def state(self, part: str, verdict: Verdict) -> str:
         """`connected`, `disconnected`, `impaired` or `not_migrated`.
@@ -124,8 +149,10 @@ class Watch:
         try:
             entries = self._bus.processes(int(moment.timestamp() * 1000))
         except BusError as error:
+            self._readable = False
             self._outage.failed(error)
             return
+        self._readable = True
         self._outage.recovered()
         if self._read_at is not None and now - self._read_at > self._timing.settle:
             self._settled_from = now + self._timing.settle

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Protocol
 
+from api.access.counts import AccessCounts
 from api.access.model import Access
 from api.errors import Unauthorized
 from db.access_log import LIMIT, NEW_ADDRESS, REFUSE, AccessEvent
@@ -66,7 +67,7 @@ class AuditCounts:
     """The `Audit` of one process. `actor` is `hub` or `rest`, `clock` returns aware UTC.
 
     `lock` guards the counts if several threads use them. A loop takes the results: refusals when
-    their minute is over, uses at once.
+    their minute is over, uses at once. `counts` are those since the start.
     """
 
     def __init__(self, actor: str, clock: Callable[[], datetime], lock: AbstractContextManager[Any] | None = None) -> None:
@@ -77,6 +78,7 @@ class AuditCounts:
         self._used: set[str] = set()  # ids of keys since the last `take_uses`
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()  # (key id, address), the latest last
         self._new: list[AccessEvent] = []
+        self.counts = AccessCounts()
 
     def used(self, access: Access, address: str) -> None:
         """Note the use of a key from an address."""
@@ -97,6 +99,7 @@ class AuditCounts:
 
         Anyone can send invented key ids: a key that does not exist counts for its address.
         """
+        self.counts.refused_credential(refusal.reason)
         known = None if refusal.reason in _UNVERIFIED else refusal.key_id
         with self._lock:
             group = self._group((REFUSE, known, None if known else _ip(address)))
@@ -106,6 +109,7 @@ class AuditCounts:
 
     def limited(self, access: Access | None, address: str, limit: str) -> None:
         """Count a refusal by a limit."""
+        self.counts.beyond_limit(limit)
         key_id = access.key_id if access is not None else None
         with self._lock:
             self._group((LIMIT, key_id, None if key_id else _ip(address))).reasons[limit] += 1

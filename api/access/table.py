@@ -19,6 +19,8 @@ from config.fields import Rate, parse_rate
 from db.api_keys import ApiKey
 from db.revoked_tokens import RevokedToken
 
+KEY_STATES = ACTIVE, EXPIRED, REVOKED = "active", "expired", "revoked"
+
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
@@ -27,6 +29,12 @@ class KeyEntry:
     digest: bytes = field(repr=False)
     access: Access
     revoked: datetime | None
+
+    def state(self, now: datetime) -> str:
+        """Return one of `KEY_STATES`; a key that is revoked and has expired is revoked."""
+        if self.revoked is not None:
+            return REVOKED
+        return EXPIRED if has_expired(self.access, now) else ACTIVE
 
 
 @dataclass(frozen=True, slots=True)

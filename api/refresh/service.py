@@ -70,6 +70,11 @@ class AccessControl:
             return "unread"
         return "stale" if self.tables.stale else "current"
 
+    @property
+    def table_age(self) -> float | None:
+        """Seconds since both tables were read; None before the first read."""
+        return self._refresh.age
+
     def begin(self) -> None:
         """Warn about dangerous settings, and read the keys once if the store answers."""
         if self.mode == REQUIRED and not is_loopback(self._host) and not self._proxies:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from math import isfinite
 from typing import Protocol
 
 from api.access.table import Tables
@@ -62,6 +63,11 @@ class TableRefresh:
         self._taken = True  # False while a change was read that not all listeners have taken
         self._outage = Outage(log, "the keys cannot be read: the last ones stay in force", monotonic=monotonic)
         self._failures = Throttle(monotonic=monotonic)
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the tables were read; None before the first read."""
+        return self._monotonic() - self._read_at if isfinite(self._read_at) else None
 
     def run(self, stop: threading.Event) -> None:
         """Take each change until `stop` is set."""

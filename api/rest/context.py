@@ -10,6 +10,7 @@ from typing import Any, cast
 from flask import Flask, current_app
 
 from api.refresh.service import AccessControl
+from config.exposition import Exposition, Families
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -27,6 +28,7 @@ class AppContext:
     `clock` returns aware UTC. `brief_bus` is the bus with a short timeout, for health. The health
     routes use `watch`, and `/health/ready` the probes `database` and `redis`, which only read.
     `system` reads the state of all processes. `asyncapi` returns the document of the hub.
+    `exposition` has the metrics of this process, `metrics` returns those that `/metrics` answers.
     """
 
     settings: Settings
@@ -41,6 +43,8 @@ class AppContext:
     watch: Watch
     system: SystemReader
     access: AccessControl
+    exposition: Exposition
+    metrics: Callable[[], Families]
     asyncapi: Callable[[], Mapping[str, Any]]
 
 

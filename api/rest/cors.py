@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, current_app, request
 
+from api.access.counts import HOST, ORIGIN, AccessCounts
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
 from api.errors import ErrorCode
 from api.refused_origins import RefusedOrigins
@@ -14,7 +15,7 @@ _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFLIGHT_SECONDS = "600"
 
 
-def register(app: Flask, hosts: Hosts, origins: Origins, refused: RefusedOrigins) -> None:
+def register(app: Flask, hosts: Hosts, origins: Origins, refused: RefusedOrigins, counts: AccessCounts) -> None:
     """Refuse foreign hosts and origins first; call it before other checks are registered.
 
     A foreign page may send a request that reads, but its browser withholds the answer from it:
@@ -24,12 +25,14 @@ def register(app: Flask, hosts: Hosts, origins: Origins, refused: RefusedOrigins
     def check() -> Response | None:
         host, origin = request.headers.get("Host"), request.headers.get("Origin")
         if request.path not in OPEN_PATHS and not hosts.allow(host, request.environ.get("SERVER_NAME", "")):
+            counts.refused(HOST)
             raise ApiError(403, ErrorCode.FORBIDDEN, "the host is not allowed: see ALLOWED_HOSTS")
         if origin is None:
             return None
         allowed = origins.allow(origin, host)
         if not allowed:
             refused.note(origin)
+            counts.refused(ORIGIN)
         if not allowed and (origin in ("", "null") or request.method not in _READING_METHODS):
             raise ApiError(403, ErrorCode.FORBIDDEN, "the origin is not allowed: see CORS_ORIGINS")
         return _preflight() if allowed and "Access-Control-Request-Method" in request.headers else None

@@ -11,8 +11,10 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from api.access.counts import INSTRUMENT, SCOPE
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, Unauthorized
 from api.nearest import suggestion
+from api.rest.context import context
 from config.http_errors import http_error_body
 from db.bus import BusError, BusFull, ReportsFull
 from db.postgres import StoreError
@@ -98,6 +100,8 @@ def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> R
 def _refused(error: Refusal) -> Response:
     """Answer a refusal of access control; RFC 6750 has the header of 401 and 403."""
     response = _body(HTTP_STATUS[error.code], error.code, str(error), error.details)
+    if error.code == ErrorCode.FORBIDDEN:
+        context().access.audit.counts.refused(SCOPE if "scope" in error.details else INSTRUMENT)
     if error.code == ErrorCode.UNAUTHORIZED:
         sent = not isinstance(error, Unauthorized) or error.sent
         response.headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if sent else "")

@@ -10,8 +10,11 @@ from functools import partial
 from typing import Any
 
 from api.refresh.service import AccessControl
+from api.rest.request_log import RequestLog
+from config.exposition import Families
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.settings import Settings
+from db import migrate
 from db.bus import Bus
 from db.postgres import Store
 from db.prices import table_exists
@@ -23,14 +26,19 @@ from health.timing import Timing
 from health.watch import BUS, DATABASE, LOOP, Watch
 
 ACCESS_LOOP, TOKEN_KEYS_LOOP = "access", "token-keys"
+REQUEST_LOOP = "access-log"
+REQUEST_ROUND_SECONDS = 10.0  # a write to a slow disk
 ACCESS_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
 
 def read_database(store: Store) -> None:
-    """Read the catalogue. Raises `CheckFailed`, or `StoreError` if PostgreSQL is unavailable."""
+    """Read the catalogue. Raises `CheckFailed`, or `StoreError` if PostgreSQL is unavailable.
+
+    A migration that is not applied fails too: the next requests may need its tables.
+    """
     with store.transaction() as cursor:
-        if not table_exists(cursor):
+        if not table_exists(cursor) or migrate.unapplied(cursor):
             raise CheckFailed(NOT_MIGRATED, "run `python manage.py migrate`")
 
 
@@ -39,8 +47,18 @@ def read_redis(bus: Bus) -> None:
     bus.counts()
 
 
-def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], timing: Timing) -> Watch:
-    """Return the watch of a REST process, whose thread does not run yet."""
+def make_watch(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    timing: Timing,
+    families: Callable[[], Families] | None = None,
+) -> Watch:
+    """Return the watch of a REST process, whose thread does not run yet.
+
+    `families` are the metrics of its report; None leaves them out.
+    """
     own_bus = bus.with_timeout(timing.limit)
     identity = Identity.of_this_process("rest", settings.api_port, clock())
     checks: OwnChecks
@@ -48,7 +66,7 @@ def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     def parts() -> dict[str, Any]:
         return {"acting": True, "failing": checks.failing()}
 
-    reporter = Reporter(own_bus, identity, parts, clock, timing=timing)
+    reporter = Reporter(own_bus, identity, parts, clock, timing=timing, families=families)
     database = DatabaseCheck(check_store(store, timing.limit), lambda: reporter.name, clock, read_only_role=True)
     probes = [
         HealthProbe(DATABASE, database),
@@ -58,9 +76,11 @@ def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     return Watch(own_bus, checks, reporter, clock, timing=timing)
 
 
-def start(watch: Watch) -> None:
-    """Run the watch in a thread until the process ends."""
+def start(watch: Watch, requests: RequestLog) -> None:
+    """Run the watch, and write the access log, in threads until the process ends."""
     _start(LOOP, watch.run, threading.Event())
+    HEARTBEATS.expect(REQUEST_LOOP, REQUEST_ROUND_SECONDS)
+    _start(REQUEST_LOOP, requests.run, BeatingStop(threading.Event(), REQUEST_LOOP))
 
 
 def start_access(access: AccessControl) -> None:

@@ -121,6 +121,14 @@ def test_database_without_schema_is_not_ready(client: FlaskClient, store: Store)
     assert (answer.status_code, answer.json and answer.json["database"]) == (503, "not_migrated")
 
 
+def test_database_without_the_last_migration_is_not_ready(client: FlaskClient, store: Store) -> None:
+    assert client.get("/health/ready").status_code == 200
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM _yoyo_migration WHERE migration_id = (SELECT max(migration_id) FROM _yoyo_migration)")
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json and answer.json["database"]) == (503, "not_migrated")
+
+
 def test_symbols_list_has_each_instrument_with_its_last_price_time(client: FlaskClient, bus: Bus) -> None:
     bus.cache_price("EUR_USD", **PRICE)
     body = client.get("/symbols").json

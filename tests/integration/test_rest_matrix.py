@@ -51,6 +51,7 @@ TABLE = {
     "/market": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/book": "read", "/book/states": "read", "/book/cost": "read", "/book/history": "read", "/book/snapshots": "read",
+    "/metrics": "observe",
     "/jobs": "observe", "/gaps": "observe", "/status": "observe",
     "/scenarios": "observe", "/scenarios/<name>": "observe", "/scenarios/recordings": "operate",
     "/scenarios/runs": "observe", "/scenarios/runs/<run_id>": "observe",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
+from api.access.counts import AccessCounts
 from api.access.hosts import Hosts, Origins, host_name
 from api.hub.transport.web.door import Door
 from api.refused_origins import RefusedOrigins
@@ -79,7 +80,7 @@ def rest(hosts: Hosts, origins: Origins) -> Client:
     """REST with two routes and the same paths."""
     app = Flask(__name__)
     errors.register(app)
-    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
+    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic), AccessCounts())
     app.add_url_rule("/socket.io/", view_func=lambda: "ok", methods=["GET", "POST"], endpoint="one")
     for path in ("/hub/health", "/health/live", "/health/ready"):
         app.add_url_rule(path, view_func=lambda: "ok", endpoint=path)

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import Client
 
+from api.access.counts import AccessCounts
 from api.access.hosts import Hosts, Origins
 from api.hub.transport.web.door import Door
 from api.refused_origins import MAX_ORIGINS, RefusedOrigins
@@ -32,7 +33,7 @@ def hub(refused: RefusedOrigins, origins: Origins) -> Client:
 def rest(refused: RefusedOrigins, origins: Origins) -> Client:
     app = Flask(__name__)
     errors.register(app)
-    cors.register(app, Hosts(), origins, refused)
+    cors.register(app, Hosts(), origins, refused, AccessCounts())
     app.add_url_rule("/symbols", view_func=lambda: "ok", methods=["GET", "POST"], endpoint="symbols")
     return Client(app)
 

@@ -21,7 +21,7 @@ MAX_WORKING_REQUESTS = 6
 MAX_EXPORTS = 3
 MAX_EXPORTS_PER_CLIENT = 2
 SLOT_WAIT_SECONDS = 1.0
-_WITHOUT_SLOT = frozenset({"health", "docs", "index", "web"})  # blueprints that never wait for a backend
+_WITHOUT_SLOT = frozenset({"health", "docs", "index", "web", "prometheus"})  # blueprints that never wait for a backend
 
 
 class Slots:

@@ -1,0 +1,1 @@
+"""The metrics of REST: its requests, the parts of health, and those of all processes."""
