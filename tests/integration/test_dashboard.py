@@ -14,7 +14,7 @@ from config.metrics import METRICS, Metric
 from tests.conftest import until
 from tests.examples.system import System
 from tests.support.clients import PythonClient
-from tests.support.prometheus import Expression, alerts, dashboard, expressions, metrics_of, replaced, run_promtool
+from tests.support.prometheus import alerts, dashboard, expressions, metrics_of, replaced, run_promtool
 
 BOARD = dashboard()
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
@@ -49,42 +49,42 @@ def test_names_are_rows_of_the_table() -> None:
     assert {row_of(name).name for name in used()} <= set(METRICS)
 
 
-@pytest.mark.parametrize("each", list(expressions()), ids=str)
-def test_labels_are_those_of_the_rows(each: Expression) -> None:
+def matched(expr: str) -> set[str]:
+    """The labels of matchers: `x{a="1"}` -> {"a"}."""
+    return {label for group in re.findall(r"\{([^}]*)\}", expr) for label in re.findall(r"(\w+)(?:=~|!~|!=|=)", group)}
+
+
+def grouped(expr: str) -> set[str]:
+    """The labels of aggregations: `sum by (a, b) (x)` -> {"a", "b"}."""
+    return {label.strip() for group in re.findall(r"\bby \(([^)]*)\)", expr) for label in group.split(",")}
+
+
+def test_labels_are_those_of_the_rows() -> None:
     """A misspelt label selects nothing, or aggregates everything, without an error."""
-    known = {label for name in metrics_of(each.expr) - OF_PROMETHEUS for label in row_of(name).labels} | OF_SCRAPING
-    matchers = [label for group in re.findall(r"\{([^}]*)\}", each.expr) for label in re.findall(r"(\w+)(?:=~|!~|!=|=)", group)]
-    grouped = [label.strip() for group in re.findall(r"\bby \(([^)]*)\)", each.expr) for label in group.split(",")]
-    assert {*matchers, *grouped} <= known
-
-
-def test_queries_of_processes_aggregate_in_both_scopes() -> None:
-    """One series has the label `process` or `instance`, the other one not: both are kept, or none."""
     for each in expressions():
-        for group in re.findall(r"\bby \(([^)]*)\)", each.expr):
-            assert ("process" in group) == ("instance" in group), each
+        known = {label for name in metrics_of(each.expr) - OF_PROMETHEUS for label in row_of(name).labels} | OF_SCRAPING
+        assert matched(each.expr) | grouped(each.expr) <= known, each
+
+
+def test_legends_name_the_labels_of_both_scopes() -> None:
+    """A series has either `process` or `instance`: a query keeps both, or none."""
     for panel in PANELS:
         for target in panel["targets"]:
-            labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            assert labels <= {label for each in re.findall(r"\bby \(([^)]*)\)", target["expr"]) for label in each.split(", ")}, panel[
-                "title"
-            ]
-            assert ("process" in labels) == ("{{process}}{{instance}}" in target["legendFormat"]), panel["title"]
+            expr, legend = target["expr"], target["legendFormat"]
+            labels = set(re.findall(r"\{\{(\w+)\}\}", legend))
+            assert labels <= grouped(expr), panel["title"]
+            assert {"process", "instance"} <= grouped(expr) or not {"process", "instance"} & grouped(expr), panel["title"]
+            assert ("process" in labels) == ("{{process}}{{instance}}" in legend), panel["title"]
 
 
 def test_metrics_of_every_process_are_limited_to_the_chosen_ones() -> None:
-    """Those of acting processes have no label `process`: a choice would hide them."""
-    for panel in PANELS:
-        for target in panel["targets"]:
-            for name, matchers in re.findall(
-                r"(tickwire_\w+|process_\w+|api_\w+)(\{[^}]*\})?", re.sub(r"by \([^)]*\)", "", target["expr"])
-            ):
-                if name in ("process_report_age_seconds",) or (not name.endswith(("_bucket", "_sum", "_count")) and name not in METRICS):
-                    continue
-                row = row_of(name)
-                chosen = 'process=~"$process"' in matchers
-                whole = row.acting or name in {"tickwire_part_healthy", "tickwire_process_report_age_seconds", "tickwire_acting"}
-                assert chosen != whole, (panel["title"], name)
+    """Those of acting processes, and of the whole system, are always shown."""
+    whole = {"tickwire_part_healthy", "tickwire_process_report_age_seconds", "tickwire_acting"}
+    for each in (target for panel in PANELS for target in panel["targets"]):
+        for name in metrics_of(each["expr"]) - OF_PROMETHEUS:
+            found = re.findall(rf"\b{name}(\{{[^}}]*\}})?", each["expr"])
+            limited = all('process=~"$process"' in matchers for matchers in found)
+            assert limited != (row_of(name).acting or name in whole), name
 
 
 # layout
