@@ -39,7 +39,7 @@ from api.rest.measures.processes import AllProcesses
 from api.rest.measures.requests import RequestMetrics
 from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
-from api.rest.request_log import RequestLog, template
+from api.rest.request_log import template
 from api.rest.routes import (
     alerts,
     book_history,
@@ -139,10 +139,9 @@ def create_app(
     limited = limits.RequestLimits(inner, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     _register_access(app, access, inner, limited, routes, peers)
     app.after_request(_add_headers)
-    request_log.register(app)
     scope = metrics.routes.scopes["metrics.current"]
     current = CurrentMetrics(app.wsgi_app, snapshots, limited, scope, peers, hosts, origins, clock, _HEADERS.items())
-    requests = RequestLog(current)
+    requests = request_log.attach(app, current)
     app.wsgi_app = requests  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
     endpoints = {template(rule.rule) for rule in app.url_map.iter_rules()}
     for collector in (RequestMetrics(requests, endpoints), PartMetrics(shared.watch), AccessMetrics(access, clock, keys=True)):
@@ -214,7 +213,7 @@ def start_watch(app: Flask) -> None:
     They end with the process.
     """
     shared: AppContext = app.extensions["tickwire"]
-    monitor.start(shared.watch)
+    monitor.start(shared.watch, request_log.attached(app))
     monitor.start_access(shared.access)
 
 

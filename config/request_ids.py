@@ -10,8 +10,10 @@ import os
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+
+from config.secrets import scrub
 
 HEADER = "X-Request-ID"
 TRACE_HEADER = "traceparent"
@@ -23,12 +25,16 @@ _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
-class RequestIds(NamedTuple):
-    """The ids of one request: `trace_id` has 32 hexadecimal digits, `span_id` has 16."""
+@dataclass(frozen=True, slots=True)
+class RequestIds:
+    """The ids of one request, and the fields of its log records.
+
+    `fields` has `request_id`, `trace_id` (32 hexadecimal digits) and `span_id` (16). A request id
+    in the form of a secret is masked there.
+    """
 
     request_id: str
-    trace_id: str
-    span_id: str
+    fields: Mapping[str, str]
 
 
 _current: ContextVar[RequestIds | None] = ContextVar("tickwire_request_ids", default=None)
@@ -41,8 +47,11 @@ def make_ids(request_id: str | None = None, traceparent: str | None = None) -> R
     """
     made = os.urandom(24).hex()
     if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-        request_id = made[:32]
-    return RequestIds(request_id, _trace_id(traceparent) or made[:32], made[32:])
+        request_id = logged = made[:32]
+    else:
+        logged = scrub(request_id)
+    trace_id = _trace_id(traceparent) or made[:32]
+    return RequestIds(request_id, {"request_id": logged, "trace_id": trace_id, "span_id": made[32:]})
 
 
 def _trace_id(traceparent: str | None) -> str | None:
@@ -71,4 +80,4 @@ def current() -> RequestIds | None:
 def fields() -> Mapping[str, str]:
     """Return the fields for a log record of this thread; none outside of a request."""
     ids = _current.get()
-    return _NO_FIELDS if ids is None else ids._asdict()
+    return _NO_FIELDS if ids is None else ids.fields

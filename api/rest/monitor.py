@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from api.refresh.service import AccessControl
+from api.rest.request_log import RequestLog
 from config.exposition import Families
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.settings import Settings
@@ -25,6 +26,8 @@ from health.timing import Timing
 from health.watch import BUS, DATABASE, LOOP, Watch
 
 ACCESS_LOOP, TOKEN_KEYS_LOOP = "access", "token-keys"
+REQUEST_LOOP = "access-log"
+REQUEST_ROUND_SECONDS = 10.0  # a write to a slow disk
 ACCESS_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
@@ -73,9 +76,11 @@ def make_watch(
     return Watch(own_bus, checks, reporter, clock, timing=timing)
 
 
-def start(watch: Watch) -> None:
-    """Run the watch in a thread until the process ends."""
+def start(watch: Watch, requests: RequestLog) -> None:
+    """Run the watch, and write the access log, in threads until the process ends."""
     _start(LOOP, watch.run, threading.Event())
+    HEARTBEATS.expect(REQUEST_LOOP, REQUEST_ROUND_SECONDS)
+    _start(REQUEST_LOOP, requests.run, BeatingStop(threading.Event(), REQUEST_LOOP))
 
 
 def start_access(access: AccessControl) -> None:

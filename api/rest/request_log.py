@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Response, g, request
 
 from config import request_ids
+from config.logs.format import ACCESS
+from config.logs.setup import batched_access_records
 from config.request_ids import HEADER, RequestIds
 
 Environ = dict[str, Any]
@@ -23,12 +27,15 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 # Called with endpoint, method, status, seconds and bytes at the end of each request.
 Finished = Callable[[str, str, int, float, int], None]
 
+BATCH_SECONDS = 0.2  # the longest time that a record waits
+MAX_WAITING = 20_000
 UNMATCHED = "unmatched"  # the endpoint of a request without a route
+_NAME = "request_log"  # among Flask's extensions
 _ENTRY = "tickwire.request"  # name of an `Entry` in the environment of WSGI
 _ARGUMENT = re.compile(r"<(?:[^<>]*:)?(\w+)>")
 _QUIET = ("/health", "/metrics")  # beginnings of endpoints whose records are DEBUG
 
-log = logging.getLogger("access")
+log = logging.getLogger(ACCESS)
 
 
 class Entry:
@@ -46,12 +53,16 @@ class Entry:
 class RequestLog:
     """A WSGI application that calls `finished` at the end of each request to `inner`.
 
-    Any thread may use it. `in_progress` is the number of requests that have begun but not ended.
+    Any thread may use it. Without `run` each record is written at once. `in_progress` is the number
+    of requests that have begun but not ended.
     """
 
     def __init__(self, inner: Application) -> None:
         self._inner = inner
         self._open: set[Entry] = set()
+        # level, time, entry, method, seconds, ids; the oldest are dropped if a write takes too long
+        self._ended: deque[tuple[int, float, Entry, str, float, RequestIds]] = deque(maxlen=MAX_WAITING)
+        self._deferred = False
         self.finished: list[Finished] = []
 
     @property
@@ -60,7 +71,7 @@ class RequestLog:
         return len(self._open)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        started = perf_counter()
+        started = time.perf_counter()
         ids = request_ids.current()  # the server has made them if it logs about requests itself
         given = ids is not None
         if ids is None:
@@ -70,7 +81,7 @@ class RequestLog:
         self._open.add(entry)
 
         def end() -> None:
-            self._end(entry, environ["REQUEST_METHOD"], perf_counter() - started)
+            self._end(entry, environ["REQUEST_METHOD"], time.perf_counter() - started, ids)
             if not given:
                 request_ids.end()
 
@@ -80,15 +91,51 @@ class RequestLog:
             end()
             raise
 
-    def _end(self, entry: Entry, method: str, seconds: float) -> None:
+    def run(self, stop: threading.Event) -> None:
+        """Write the records every `BATCH_SECONDS` until `stop` is set, not during the requests.
+
+        Formatting a record between two requests takes a quarter of the time.
+        """
+        self._deferred = True
+        while not stop.wait(BATCH_SECONDS):
+            self._write()
+        self._deferred = False
+        self._write()
+
+    def _end(self, entry: Entry, method: str, seconds: float, ids: RequestIds) -> None:
         self._open.discard(entry)
         for each in self.finished:
             each(entry.endpoint, method, entry.status, seconds, entry.body_bytes)
         level = logging.DEBUG if entry.endpoint.startswith(_QUIET) else logging.INFO
         if log.isEnabledFor(level):
-            facts = {"endpoint": entry.endpoint, "method": method, "status": entry.status}
-            more = {"duration_ms": round(seconds * 1000, 3), "bytes": entry.body_bytes, "key_id": entry.key_id}
-            log.log(level, "request", extra=facts | more)
+            self._ended.append((level, time.time(), entry, method, seconds, ids))
+            if not self._deferred:
+                self._write()
+
+    def _write(self) -> None:
+        with batched_access_records():
+            while self._ended:
+                try:
+                    ended = self._ended.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                log.handle(_record(*ended))
+
+
+def _record(level: int, ended: float, entry: Entry, method: str, seconds: float, ids: RequestIds) -> logging.LogRecord:
+    fields = {
+        "endpoint": entry.endpoint,
+        "method": method,
+        "status": entry.status,
+        "duration_ms": round(seconds * 1000, 3),
+        "bytes": entry.body_bytes,
+        "key_id": entry.key_id,
+        **ids.fields,
+    }
+    # Without a search for the calling line, which the record does not have.
+    record = log.makeRecord(ACCESS, level, "", 0, "request", (), None, extra=fields)
+    record.created = ended
+    return record
 
 
 class _Answer:
@@ -128,9 +175,16 @@ def _with_id(entry: Entry, ids: RequestIds, start_response: Callable[..., Any]) 
     return start
 
 
-def register(app: Flask) -> None:
-    """Let Flask note the route and the key of each request; `describe` does so before Flask."""
+def attach(app: Flask, inner: Application) -> RequestLog:
+    """Return the log of the requests to `inner`, the application that contains `app`."""
     app.after_request(_note)
+    app.extensions[_NAME] = made = RequestLog(inner)
+    return made
+
+
+def attached(app: Flask) -> RequestLog:
+    """Return the log of the requests to an app."""
+    return cast(RequestLog, app.extensions[_NAME])
 
 
 def describe(environ: Environ, endpoint: str, key_id: str | None) -> None:

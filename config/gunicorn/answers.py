@@ -8,6 +8,7 @@ from typing import Any
 
 from gunicorn.http import wsgi
 
+from config import request_ids
 from config.gunicorn.connection import Connection
 from config.gunicorn.http_errors import RefusedRequest
 from config.gunicorn.response_writer import AnonymousResponse
@@ -36,12 +37,16 @@ def answer(application: Any, config: Any, connection: Connection, request: Any, 
     except Exception:
         log.exception("an answer failed", extra={"path": request.path, "method": request.method})
         return Outcome.LAST
+    finally:
+        request_ids.end()
 
 
 def _answer(application: Any, config: Any, connection: Connection, request: Any, last: bool) -> Outcome:
     writer = connection.writer
     response, environ = wsgi.create(request, writer, connection.client, connection.server, config, AnonymousResponse)
     environ["wsgi.multithread"] = True
+    ids = request_ids.make_ids(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
+    request_ids.begin(ids)
     if last:
         response.force_close()
     pieces = ()
@@ -56,7 +61,7 @@ def _answer(application: Any, config: Any, connection: Connection, request: Any,
         raise
     except Exception:
         if not response.headers_sent:
-            writer.sendall(RefusedRequest(500, "something went wrong here; it is in the log").answer())
+            writer.sendall(RefusedRequest(500, "something went wrong here; it is in the log").answer(ids.request_id))
         raise
     finally:
         if close := getattr(pieces, "close", None):

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from gunicorn.http import errors
 
 from config.http_errors import error_answer
+from config.request_ids import HEADER
 
 _HEADERS = ("Cache-Control: no-store", "X-Content-Type-Options: nosniff")
 _RETRY_SECONDS = 2
@@ -34,10 +35,10 @@ class RefusedRequest(Exception):
         self.status = status
         super().__init__(message)
 
-    def answer(self) -> bytes:
+    def answer(self, request_id: str) -> bytes:
         """Return the whole answer, head and body."""
         more = (f"Retry-After: {_RETRY_SECONDS}",) if self.status == HTTPStatus.SERVICE_UNAVAILABLE else ()
-        return error_answer(self.status, str(self), *_HEADERS, *more)
+        return error_answer(self.status, str(self), f"{HEADER}: {request_id}", *_HEADERS, *more)
 
 
 def refusal(error: Exception) -> RefusedRequest:

@@ -26,6 +26,7 @@ from config.gunicorn.http_errors import RefusedRequest
 from config.gunicorn.uploads import MAX_UPLOADS
 from config.pacing import Throttle
 from config.process.acceptor import Acceptor
+from config.request_ids import make_ids
 
 log = logging.getLogger("rest.worker")
 
@@ -198,10 +199,12 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _refuse(self, connection: Connection, refused: RefusedRequest) -> None:
         """Answer with the error, as far as the socket takes it, and end the connection."""
+        request_id = make_ids().request_id
         if count := self._refused.due(str(refused.status)):
-            log.info("refused a request", extra={"status": refused.status, "reason": str(refused), "count": count})
+            fields = {"status": refused.status, "reason": str(refused), "count": count, "request_id": request_id}
+            log.info("refused a request", extra=fields)
         with contextlib.suppress(OSError):
-            connection.writer.sendall(refused.answer())
+            connection.writer.sendall(refused.answer(request_id))
             connection.writer.send()
         connection.end()
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from config.logs.format import Json
+from config.logs.format import ACCESS, Json
 from config.secrets import MASK, is_secret_name, mask_named
 
 MAX_RECORDS = 1_000  # that wait; the oldest are dropped
@@ -68,7 +68,8 @@ def _cut_middle(text: str, limit: int) -> str:
 class LogBuffer(logging.Handler):
     """Keeps the newest records, finished, until `take` removes them.
 
-    Any thread or greenlet may log, and none waits: an append to a deque is atomic.
+    Any thread or greenlet may log, and none waits: an append to a deque is atomic. Records of the
+    access log are left out: a second of them would replace all others.
     """
 
     def __init__(self, service: str) -> None:
@@ -78,7 +79,7 @@ class LogBuffer(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Keep the record, without the lock of `logging`."""
-        wanted = self.filter(record)
+        wanted = record.name != ACCESS and self.filter(record)
         if wanted:
             self.emit(record)
         return bool(wanted)

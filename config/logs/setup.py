@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +14,7 @@ from config import secrets, settings
 from config.logs.buffer import LogBuffer
 from config.logs.counts import LOG_COUNTS
 from config.logs.format import Json, Text
-from config.logs.handler import LastingHandler
+from config.logs.handler import LastingFileHandler, LastingHandler
 from config.process.variables import other_secrets
 from config.settings import Settings, SettingsError
 
@@ -53,7 +55,7 @@ def started(service: str) -> Settings:
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
     """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
-    handler = LastingHandler(file.open("a", encoding="utf-8") if file else sys.stderr)
+    handler = LastingFileHandler(file) if file else LastingHandler(sys.stderr)
     handler.setFormatter(Json(service) if style == "json" else Text(service))
     root = logging.getLogger()
     root.handlers[:] = [handler, LOG_COUNTS]
@@ -72,6 +74,20 @@ def keep_records(service: str) -> LogBuffer:
     buffer = LogBuffer(service)
     root.handlers[:] = [*(each for each in root.handlers if not isinstance(each, LogBuffer)), buffer]
     return buffer
+
+
+@contextmanager
+def batched_access_records() -> Iterator[None]:
+    """Write the access records of the block in few writes."""
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, LastingHandler)]
+    for each in handlers:
+        each.batching = True
+    try:
+        yield
+    finally:
+        for each in handlers:
+            each.batching = False
+            each.write_waiting()
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
