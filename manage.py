@@ -10,6 +10,8 @@ import click
 COMMANDS = {
     "up": ("system", "up"),
     "migrate": ("system", "migrate"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "status": ("status", "status"),
     "doctor": ("doctor", "doctor"),
     "watch": ("watch", "watch"),

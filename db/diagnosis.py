@@ -11,11 +11,12 @@ from datetime import date
 
 import psycopg2
 
-from db import migrate, timescale
+from db import migrate
 from db.bounded import LoginRefused, Unreached, bounded_cursor, connect
 from db.job_runs import JobState, job_states
 from db.partitions import partitions_before
 from db.postgres import Cursor, StoreError, first_line, one, scalar, session_options
+from db.timescaledb import FailedJob, extension_version, failed_jobs
 
 CLOCK_SAMPLES = 3  # of which the one with the shortest round trip counts
 _READS = 3  # of each connection of the probe, by turns
@@ -40,7 +41,7 @@ class DatabaseState:
     ahead_seconds: float
     missing: list[str]  # migrations
     timescaledb: str | None  # its version
-    failed_jobs: list[timescale.FailedJob]
+    failed_jobs: list[FailedJob]
     jobs: list[JobState]
     old_partitions: list[str]
 
@@ -50,7 +51,7 @@ def read_state(cursor: Cursor, now: Callable[[], float], oldest: Mapping[str, da
     cursor.execute(_SERVER)
     version, time_zone, max_connections = one(cursor)
     missing = migrate.unapplied(cursor)
-    extension = timescale.extension_version(cursor)
+    extension = extension_version(cursor)
     return DatabaseState(
         version=version.split()[0],
         time_zone=time_zone,
@@ -58,7 +59,7 @@ def read_state(cursor: Cursor, now: Callable[[], float], oldest: Mapping[str, da
         ahead_seconds=best_offset(lambda: _clock(cursor), now),
         missing=missing,
         timescaledb=extension,
-        failed_jobs=timescale.failed_jobs(cursor) if extension else [],
+        failed_jobs=failed_jobs(cursor) if extension else [],
         jobs=[] if missing else job_states(cursor),
         old_partitions=[] if missing else [name for table, day in oldest.items() for name in partitions_before(cursor, table, day)],
     )

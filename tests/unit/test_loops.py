@@ -45,7 +45,7 @@ TABLE: dict[str, Start] = {
         "hub",
         (
             *("relay", "books", "book-status", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
-            *("access", "leases", "token-keys"),
+            *("access", "leases", "loop-lag", "token-keys"),
         ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
@@ -60,6 +60,7 @@ TABLE: dict[str, Start] = {
     "ops/checks.py:check_process": Start("all", ends="as soon as both servers have answered"),
     "ops/doctor/parallel.py:read_all": Start("doctor", ends="one remote check of one command"),
     "ops/doctor/parts/rest.py:read_rest": Start("doctor", ends="the requests of one command"),
+    "ops/backup/save.py:_counting": Start("backup", ends="the count of the rows of one backup"),
     "ops/status.py:hub_answers": Start("status", ends="the requests of one command"),
     "config/process/watchdog.py:OsThreads": Start("all", ends="the class itself, see `start`"),
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
