@@ -82,7 +82,7 @@ def test_metrics_of_every_process_are_limited_to_the_chosen_ones() -> None:
     whole = {"tickwire_part_healthy", "tickwire_process_report_age_seconds", "tickwire_acting"}
     for each in (target for panel in PANELS for target in panel["targets"]):
         for name in metrics_of(each["expr"]) - OF_PROMETHEUS:
-            found = re.findall(rf"\b{name}(\{{[^}}]*\}})?", each["expr"])
+            found = re.findall(rf"\b{name}\b(\{{[^}}]*\}})?", each["expr"])
             limited = all('process=~"$process"' in matchers for matchers in found)
             assert limited != (row_of(name).acting or name in whole), name
 
