@@ -64,7 +64,7 @@ def system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         new_database(servers) as database_url,
         quick_system(settings_for(database_url, redis_url, folder / "var"), servers.operator_url, folder) as running,
     ):
-        until(lambda: REPORTED <= {name for name, _, _ in samples(ask(running.rest)[1])}, 30, "the families of jobs and hub")
+        until(lambda: {name for name, _, _ in samples(ask(running.rest)[1])} >= REPORTED, 30, "the families of jobs and hub")
         yield running
 
 
