@@ -93,7 +93,8 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
 def _ports(chosen: Settings, roles: frozenset[str]) -> list[tuple[str, str, int]]:
     """Return prefix of the variables, host and port of each address on which these roles listen."""
     rest = [("API", chosen.api_host, chosen.api_port)] if "rest" in roles else []
-    return [*rest, *(("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports if "hub" in roles)]
+    hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports if "hub" in roles]
+    return [*rest, *hubs, *(("METRICS", chosen.metrics_host, port) for role, port in chosen.metrics_ports.items() if role in roles)]
 
 
 def _ready(chosen: Settings, system: RunFile, roles: frozenset[str]) -> str:
@@ -117,7 +118,7 @@ def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
 def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -> RunFile:
     if not (chosen.database_url and chosen.redis_url):
         embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
-    taken = (chosen.api_port, *chosen.hub_ports)
+    taken = (chosen.api_port, *chosen.hub_ports, *chosen.metrics_ports.values())
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
@@ -163,7 +164,8 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
 
     def variables(service: str, role: str) -> dict[str, str]:
         url = (database_urls or {}).get(role)
-        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {})}
+        port = {"METRICS_PORT": str(chosen.metrics_ports[service])} if service in chosen.metrics_ports else {}
+        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {}), **port}
 
     hubs = (
         Process(

@@ -36,6 +36,7 @@ from config.venues import parse_source as parse_source
 from config.venues import parse_speed as parse_speed
 
 _MAX_PORT = 65535
+METRICS_LISTENERS = ("jobs", "observer", "books")  # processes that listen on METRICS_PORT
 _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _LEVELS = {"WARN": "WARNING"}  # accepted word -> level
@@ -309,7 +310,8 @@ class Settings:
     # itself alone, if a scraper reaches each process, as in Kubernetes.
     metrics_scope: str = _var(Str(load_default="all", validate=validate.OneOf(["all", "process"])))
     # Address and port at which jobs, observer and books answer GET /metrics and GET /live; without
-    # METRICS_PORT they do not listen. Nobody needs a key there.
+    # METRICS_PORT they do not listen. Nobody needs a key there. Under `manage.py up` it is the port
+    # of jobs; observer and books take the two ports after it.
     metrics_host: str = _var(Str(load_default="127.0.0.1"))
     metrics_port: int | None = _var(WholeNumber(load_default=None, validate=_PORT))
 
@@ -327,6 +329,11 @@ class Settings:
     def hub_ports(self) -> range:
         """Ports of the hub processes that `up` starts."""
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
+
+    @property
+    def metrics_ports(self) -> dict[str, int]:
+        """Process -> port of its metrics under `up`, where the three share one host."""
+        return {} if self.metrics_port is None else {name: self.metrics_port + place for place, name in enumerate(METRICS_LISTENERS)}
 
     @property
     def plays_scenarios(self) -> bool:
@@ -396,6 +403,8 @@ def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, st
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:
         problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_MAX_PORT}."
+    if service == "up" and (values["metrics_port"] or 0) + len(METRICS_LISTENERS) - 1 > _MAX_PORT:
+        problems["METRICS_PORT"] = f"The {len(METRICS_LISTENERS)} ports from METRICS_PORT on must not go beyond {_MAX_PORT}."
     kinds = {spec.kind for spec in values["sources"]}
     for row in VENUES.values():
         if row.name in kinds and service in _RUN_SOURCES:

@@ -24,8 +24,8 @@ UNUSABLE = "the exchange's record cannot be used"  # reason, followed by the kin
 _MOMENT = timedelta(microseconds=1)  # ends are exclusive
 
 __all__ = [
-    "Advance", "Gap", "Hole", "advance_watermark", "close_candles", "explain_open", "narrow", "open_gaps", "reopen", "report_candles",
-    "report_unusable", "set_state",
+    "Advance", "Gap", "Hole", "advance_watermark", "close_candles", "count_open", "explain_open", "is_filled", "narrow", "open_gaps",
+    "reopen", "report_candles", "report_unusable", "set_state",
 ]  # fmt: skip
 
 
@@ -96,6 +96,18 @@ def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
         Gap(number, symbol, Hole(first, last, start, end), detected, reason, series)
         for number, symbol, first, last, start, end, detected, reason, series in cursor.fetchall()
     ]
+
+
+def count_open(cursor: Cursor) -> dict[str, int]:
+    """Source -> number of its open gaps, of both kinds."""
+    cursor.execute("SELECT source, count(*) FROM gaps WHERE state = 'open' GROUP BY source")
+    return dict(cursor.fetchall())
+
+
+def is_filled(cursor: Cursor, gap: Gap) -> bool:
+    """Return True if the gap is marked as filled."""
+    cursor.execute("SELECT EXISTS (SELECT FROM gaps WHERE id = %s AND state = 'filled')", (gap.id,))
+    return bool(scalar(cursor))
 
 
 def narrow(
@@ -192,13 +204,14 @@ def report_candles(
     )
 
 
-def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: datetime) -> None:
-    """Mark the reported gap in candles as filled."""
+def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: datetime) -> int:
+    """Mark the reported gap in candles as filled; returns 1 if there was one, else 0."""
     cursor.execute(
         "UPDATE gaps SET state = 'filled', reason = NULL, updated = %s"
         " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open'",
         (now, source, symbol, interval),
     )
+    return int(cursor.rowcount)
 
 
 def _newest_series(cursor: Cursor, symbol: str) -> int:

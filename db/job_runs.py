@@ -46,12 +46,18 @@ def write_jobs(cursor: Cursor, jobs: Sequence[tuple[str, str, datetime | None]],
         )
 
 
+def abandon_runs(cursor: Cursor, job: str, now: datetime) -> int:
+    """Mark the runs of `job` that never ended, because they were killed; returns their number."""
+    cursor.execute("UPDATE job_runs SET outcome = 'abandoned', finished = %s WHERE job = %s AND outcome = 'running'", (now, job))
+    return int(cursor.rowcount)
+
+
 def begin_run(cursor: Cursor, job: str, as_of: datetime, now: datetime) -> int:
     """Insert a new run of `job`; returns its id.
 
     Earlier runs of the job that never ended were killed: they become `abandoned`.
     """
-    cursor.execute("UPDATE job_runs SET outcome = 'abandoned', finished = %s WHERE job = %s AND outcome = 'running'", (now, job))
+    abandon_runs(cursor, job, now)
     cursor.execute(
         "INSERT INTO job_runs (job, as_of, started, outcome) VALUES (%s, %s, %s, 'running') RETURNING id",
         (job, as_of, now),
@@ -87,6 +93,12 @@ def last_success(cursor: Cursor, job: str) -> datetime | None:
     cursor.execute("SELECT max(as_of) FROM job_runs WHERE job = %s AND outcome = 'succeeded'", (job,))
     found: datetime | None = scalar(cursor)
     return found
+
+
+def last_successes(cursor: Cursor) -> dict[str, datetime]:
+    """Job -> end of its last successful run; jobs without one are left out."""
+    cursor.execute("SELECT job, max(finished) FROM job_runs WHERE outcome = 'succeeded' GROUP BY job")
+    return dict(cursor.fetchall())
 
 
 def last_endings(cursor: Cursor) -> dict[str, Run]:

@@ -43,13 +43,16 @@ class Buckets:
         self._sum = 0.0
         self._max = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count one value. A negative one, after a step of a clock, counts as 0."""
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count one value, which stands for `times` values.
+
+        A negative one, after a step of a clock, counts as 0.
+        """
         value = max(value, 0.0)
         place = bisect_left(self.bounds, value)
         with self._lock:
-            self._counts[place] += 1
-            self._sum += value
+            self._counts[place] += times
+            self._sum += value * times
             if value > self._max:
                 self._max = value
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from config.pacing import Outage
-from config.venues import with_prices
+from config.venues import VENUES, with_prices
 from db.admission import open_windows
 from db.bus import BusError
 from db.instruments import Instrument, calendars_of, last_change
@@ -49,13 +49,16 @@ class Feeding:
             link_changed=context.source_events.set,
             thread_failed=context.fail,
             reported=context.acting.changed.set,
+            counts=context.measures.sources,
         )
+        self._note_fed()
 
     def take(self, before: Sequence[Instrument], after: Sequence[Instrument]) -> None:
         """Feed and admit the enabled instruments of `after`. Raises `StoreError` or `Stopped`."""
         enabled = [each for each in after if each.enabled]
         latest = self._prepare(enabled)
         self._instruments, self._number = enabled, last_change(after)
+        self._note_fed()
         self.ingestion.set_calendars(calendars_of(enabled))
         self._set_at = float("-inf")
         self.set_on_bus()
@@ -65,6 +68,17 @@ class Feeding:
             self._context.source_events.set(source.name)  # its gap filler has other instruments too
         changed = {each.symbol for each in set(before) ^ set(after)}
         log.info("the instruments have changed", extra={"instruments": len(enabled), "changed": sorted(changed)})
+
+    def _note_fed(self) -> None:
+        """Note the instruments of each source for its metrics."""
+        context = self._context
+        calendars = {}
+        for spec in self._specs:
+            mine = fed(spec, context.settings, self._instruments)
+            has_trades = VENUES[spec.kind].history == "trades"
+            context.measures.sources.expect_symbols([each.symbol for each in mine], has_trades=has_trades)
+            calendars[spec.name] = frozenset(each.calendar for each in mine)
+        context.acting.calendars = calendars
 
     def set_on_bus(self) -> None:
         """Set the instruments on the bus, at most every `_BUS_SECONDS` without a change."""

@@ -32,9 +32,12 @@ from db.leadership import Leadership
 from db.postgres import StoreError
 from db.scenarios.files import has_books
 from db.timestamps import utc_now
+from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
+from jobs.measures.counts import JobsMeasures
+from jobs.metrics import JobsMetrics
 from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
@@ -45,7 +48,7 @@ from jobs.runtime.runs import Runner
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_books, write_prices, write_trades
 from jobs.store.retention import retention_job
-from ops import startup
+from ops import metrics_endpoint, startup
 
 log = logging.getLogger("jobs.scheduler")
 
@@ -193,19 +196,23 @@ def main(timing: Timing = DEFAULT) -> None:
     started = startup.start("jobs")
     # Sources of order books alone are another process's.
     config = replace(started.settings, sources=with_prices(started.settings.sources, has_books))
-    acting = Acting()
+    acting, measures = Acting(), JobsMeasures()
+    exposition = new_exposition("jobs", acting=lambda: acting.since is not None, stores=[started.store])
+    metrics_endpoint.start(config, exposition)
 
     def act(over: threading.Event) -> None:
         acting.begin(utc_now())
         try:
-            run(JobContext(config, started.bus, started.store, utc_now, over, acting=acting))
+            run(JobContext(config, started.bus, started.store, utc_now, over, acting=acting, measures=measures))
         finally:
             acting.end()
 
     stop_on_signals(stop)
     _delete_old_reports(started.bus)
     triggers = {job.id: job.trigger for job in TIMED.values()}
-    report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing)
+    families = reported(exposition, config.metrics_scope)
+    report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing, measures=measures, families=families)
+    JobsMetrics(measures, acting, started.bus, report, TIMED, utc_now, limit=config.stream_max_length).register(exposition)
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
     run_elected(Election(leadership, started.bus, act), report, stop)
 

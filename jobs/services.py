@@ -37,19 +37,19 @@ _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 def write_prices(context: JobContext) -> None:
     """Move prices from the bus to the store."""
     queue = PriceQueue(context.bus, max_ahead_seconds=context.settings.source_max_ahead_seconds)
-    Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
+    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer).run(context.stop_writing)
 
 
 def write_trades(context: JobContext) -> None:
     """Move trades from the bus to the store."""
     queue = TradeQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
-    Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
+    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer).run(context.stop_writing)
 
 
 def write_books(context: JobContext) -> None:
     """Move tops and whole books from the bus to the store."""
     queue = BookQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
-    Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
+    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer).run(context.stop_writing)
 
 
 def _rule(context: JobContext) -> BatchRule:

@@ -159,7 +159,7 @@ def _oanda(spec: SourceSpec, context: SourceContext) -> Source[Any]:
 
 
 def _oanda_gaps(context: JobContext, history: CandleHistory) -> Filling:
-    return CandleGaps("oanda", history, context.store, context.clock)
+    return CandleGaps("oanda", history, context.store, context.clock, _filled(context, "oanda"))
 
 
 def _binance_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
@@ -184,7 +184,15 @@ def _binance_gaps(context: JobContext, history: TradeHistory) -> Filling:
         context.bus,
         context.clock,
         max_ahead_seconds=settings.source_max_ahead_seconds,
+        filled=_filled(context, "binance"),
     )
+
+
+def _filled(context: JobContext, source: str) -> Callable[[int], None]:
+    """Return the counter of the filled gaps of a source."""
+    counts = context.measures.gaps_filled
+    counts.add(source, by=0)
+    return lambda number: counts.add(source, by=number)
 
 
 def _symbols(instruments: Iterable[Instrument]) -> list[str]:

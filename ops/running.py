@@ -125,10 +125,11 @@ def check_ports(*wanted: tuple[str, str, int]) -> None:
                 listener.bind(address)
                 listener.listen(1)  # without it the next bind to the same port would succeed
             except OSError as error:
-                raise Unfit(_port_message(prefix, host, port, error)) from error
+                raise Unfit(port_message(prefix, host, port, error)) from error
 
 
-def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:
+def port_message(prefix: str, host: str, port: int, error: OSError) -> str:
+    """Return the text for an operator whose `PREFIX_PORT` on `PREFIX_HOST` cannot be opened."""
     if error.errno == errno.EADDRINUSE:
         return f"{prefix}_PORT: port {port} on {host} is in use; stop what listens there or set another {prefix}_PORT"
     if error.errno == errno.EACCES:

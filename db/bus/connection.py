@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from db import topics
+from db.bus.counts import BusCounts
 from db.bus.errors import translated
 
 # One run of a script: its KEYS and its ARGV.
@@ -55,6 +56,7 @@ class Connection:
         self._clock = clock
         self._limit = limit
         self._streams = streams
+        self.measured = BusCounts()
         self._redis: Any = redis.Redis.from_url(
             url,
             protocol=2,

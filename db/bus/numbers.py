@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _EPOCHS = 16  # ended ones, which are never continued
 
@@ -21,7 +21,9 @@ class Numbers:
     The threads of a process share it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, renewed: Callable[[], None] = lambda: None) -> None:
+        """`renewed` is called when an epoch ends."""
+        self._renewed = renewed
         self._lock = threading.Lock()
         self._epoch = ""
         self._ended: deque[str] = deque(maxlen=_EPOCHS)
@@ -41,6 +43,7 @@ class Numbers:
             if epoch != self._epoch:
                 if self._epoch:
                     self._ended.append(self._epoch)
+                    self._renewed()
                 self._epoch, self._last = epoch, {}
             last = self._last.setdefault(channel, {})
             for topic, number in numbers.items():

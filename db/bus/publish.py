@@ -50,7 +50,7 @@ class Publisher(Instruments):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._numbers = Numbers()
+        self._numbers = Numbers(self.measured.epochs.add)
 
     def publish(self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None) -> Stamp:
         """Publish one message on a channel of the channel table.
@@ -194,6 +194,7 @@ class Publisher(Instruments):
             calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), lines]))
         if not all(self._run_scripts(_APPEND, calls)):
             raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
+        self.measured.published.add(topics.TRADES, by=len(trades))
 
     def _check_quotes(self, ticks: Sequence[Tick]) -> None:
         """Raise `ValueError` for the first quote that is not admitted."""
@@ -227,6 +228,7 @@ class Publisher(Instruments):
                 stamps += self._stamps(channel, part, answer)
         if not all(answers):
             raise BusFull(f"{channel}: {self._limit} messages wait to be stored")
+        self.measured.published.add(channel, by=sum(1 for stamp in stamps if stamp.seq) if seen else len(messages))
         return stamps
 
     def _publish_call(self, channel: str, messages: Sequence[Message], batch_id: str, part: int, seen: bytes) -> ScriptCall:

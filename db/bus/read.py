@@ -74,6 +74,7 @@ class Reader(Connection):
             position = self.position(channel, topic)
             if position is not None and position.epoch == stamp.epoch and position.seq < stamp.seq:
                 self.renew_epoch(stamp.epoch)
+                self.measured.epochs.add()
                 return stamp.epoch
         return None
 

@@ -117,7 +117,8 @@ class WriterQueue(Connection):
         now, deletes = format_time(self._clock()), int(channel == topics.TRADES)
         options: list[str | bytes | int] = [_DEAD_LETTERS, _MAX_RAW_BYTES, now, deletes]
         texts = {entry_id: reason[:_MAX_REASON_LENGTH].encode(errors="replace") for entry_id, reason in reasons.items()}
-        self._run_scripts(_PARK, [(keys, [topics.WRITER_GROUP, *item, *options]) for item in texts.items()])
+        parked = self._run_scripts(_PARK, [(keys, [topics.WRITER_GROUP, *item, *options]) for item in texts.items()])
+        self.measured.parked.add(channel, by=sum(parked))
         self.recount(channel)
 
     def parked(self) -> Parked:

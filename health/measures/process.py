@@ -14,6 +14,7 @@ from config import VERSION
 from config.exposition import Collected, Exposition, Families
 from config.logs.counts import LOG_COUNTS
 from config.loops import HEARTBEATS, Heartbeats
+from config.metrics import METRICS
 from db.measures import Counts, total
 from db.pool_measures import PoolMeasures
 from db.postgres import Store
@@ -27,6 +28,8 @@ def new_exposition(service: str, *, acting: Callable[[], bool] = lambda: True, s
     """
     exposition = Exposition(service, acting=acting)
     exposition.register(ProcessMetrics())
+    if service in METRICS["tickwire_acting"].services:
+        exposition.register(partial(_add_acting, service, acting))
     pools = tuple({id(store.measures): store.measures for store in stores}.values())
     if pools:
         exposition.register(partial(_add_pools, pools))
@@ -63,6 +66,10 @@ class ProcessMetrics:
             found.add("process_cpu_seconds_total", cpu.user + cpu.system)
             found.add("process_open_fds", open_descriptors() or self._process.num_fds())
         found.add("process_max_fds", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _add_acting(service: str, acting: Callable[[], bool], found: Collected) -> None:
+    found.add("tickwire_acting", int(acting()), service=service)
 
 
 def _add_pools(pools: tuple[PoolMeasures, ...], found: Collected) -> None:

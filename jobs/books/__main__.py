@@ -8,6 +8,7 @@ import time
 
 from db.leadership import BOOKS, Leadership
 from db.timestamps import utc_now
+from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.books.process.assembly import BooksContext, assemble
 from jobs.books.process.parts import ReportParts
@@ -16,7 +17,7 @@ from jobs.feeds.binance.depth import depth_source
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
 from jobs.runtime.threads import run_loops
-from ops import startup
+from ops import metrics_endpoint, startup
 
 log = logging.getLogger("jobs.books")
 
@@ -40,13 +41,16 @@ def main(timing: Timing = DEFAULT) -> None:
     started = startup.start("books")
     config = started.settings
     acting = ActingBooks()
+    exposition = new_exposition("books", acting=lambda: acting.is_acting, stores=[started.store])
+    metrics_endpoint.start(config, exposition)
     context = BooksContext(config, started.bus, started.store, utc_now, started_at, acting.changed)
 
     def act(over: threading.Event) -> None:
         run(context, acting, over)
 
     stop_on_signals(stop)
-    report = BooksReport(started.bus, started.store, utc_now, acting, timing)
+    families = reported(exposition, config.metrics_scope)
+    report = BooksReport(started.bus, started.store, utc_now, acting, timing, families=families)
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=BOOKS)
     run_elected(Election(leadership, started.bus, act, "books"), report, stop)
 

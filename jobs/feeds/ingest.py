@@ -21,6 +21,7 @@ from jobs.feeds.base import Source, State, retry_delay
 from jobs.feeds.renewal import Restarts
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import ReportBus, Reporter, Status
+from jobs.measures.sources import FULL, LOST, SourceCounts
 from jobs.runtime.threads import LongLivedThread
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Ingest:
 
     def _offer(self, stop: threading.Event) -> None:
         """Publish the pending batch until the bus accepts it or `stop` is set."""
-        attempt = 0
+        attempt, began = 0, self._monotonic()
         while self._pending or self._pending_trades:
             try:
                 # After a failure of either call both are repeated: the bus recognises accepted
@@ -132,6 +133,7 @@ class Ingest:
                 attempt += 1
                 self._refused(error)
             else:
+                self._status.counts.publish.observe(self._monotonic() - began)
                 self._accepted()
                 return
             if stop.wait(min(retry_delay(attempt, self._jitter()), LONGEST_BUS_DELAY)):
@@ -142,12 +144,15 @@ class Ingest:
                 return
 
     def _refused(self, error: BusError) -> None:
+        self._status.counts.retries.add(FULL if isinstance(error, BusFull) else LOST)
         self._full_at = self._monotonic() if isinstance(error, BusFull) else None
         self._status.change(State.BACKING_OFF, f"bus: {error}")
 
     def _accepted(self) -> None:
         if self._pending or self._pending_trades:
-            self._status.count(len(self._pending), len(self._pending_trades))
+            at = self._status.count(len(self._pending), len(self._pending_trades))
+            is_live = self._source.mode == "live"
+            self._status.counts.accepted(self._source.name, self._pending, self._pending_trades, at, is_live=is_live)
             STAGES.record(PUBLISH, self._monotonic() - self._received_at)
             STAGES.count("published", len(self._pending) + len(self._pending_trades))
             self._pending, self._pending_trades = AdmittedQuotes(), AdmittedTrades()
@@ -180,15 +185,19 @@ class Ingestion:
         link_changed: Callable[[str], None] = lambda name: None,
         thread_failed: Callable[[str], None] = lambda name: None,
         reported: Callable[[], None] = lambda: None,
+        counts: SourceCounts | None = None,
     ) -> None:
+        counts = counts or SourceCounts()
         self._stop = threading.Event()
         self._changed = threading.Event()
         self.statuses = [
-            Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
+            Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed, counts=counts)
+            for source in sources
         ]
         runs = []
         self._admissions = []
         for source, status in zip(sources, self.statuses, strict=True):
+            counts.expect(source.name, is_live=source.mode == "live")
             admission = SourceAdmission(status, calendars, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
             self._admissions.append(admission)
             runs.append(Ingest(source, bus, status, admission, max_attempts=max_attempts))

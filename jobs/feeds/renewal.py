@@ -14,6 +14,7 @@ from typing import TypeVar
 from config.pacing import STOP_POLL_SECONDS, StopSignal
 from jobs.feeds.base import LONGEST_DELAY, SourceError, State, as_source_error, retry_delay
 from jobs.feeds.status import Status
+from jobs.measures.sources import FATAL, TRANSIENT
 
 Stop = TypeVar("Stop", bound=StopSignal)
 
@@ -70,6 +71,8 @@ class Restarts:
 
     def succeeded(self) -> None:
         """Note that the source gives records: the next failure is the first one."""
+        if self._failures:
+            self._status.counts.reconnects.add(self._status.name)
         self._failures = 0
 
     def run(self, drain: Callable[[Stop], None], stop: Stop) -> None:
@@ -86,6 +89,7 @@ class Restarts:
                 if not isinstance(error, SourceError):
                     log.exception("source failed unexpectedly", extra={"source": self._status.name})
                 failure = as_source_error(error)
+            self._status.counts.errors.add(self._status.name, FATAL if failure.fatal else TRANSIENT)
             if failure.fatal:
                 self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
                 return

@@ -14,6 +14,7 @@ from config.pacing import Outage
 from db.bus import BusError
 from db.timestamps import format_time
 from jobs.feeds.base import State
+from jobs.measures.sources import SourceCounts
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,10 @@ class Status:
         stale_after: float | None = None,
         link_changed: Callable[[str], None] = lambda name: None,
         monotonic: Callable[[], float] = time.monotonic,
+        counts: SourceCounts | None = None,
     ) -> None:
         self.name = name
+        self.counts = counts or SourceCounts()  # of all sources of the process
         self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not published yet
         self._stale_after = stale_after
         self._link_changed = link_changed
@@ -138,6 +141,7 @@ class Status:
         """Count a record that was left out."""
         with self._lock:
             self._refused[kind] = self._refused.get(kind, 0) + 1
+        self.counts.refused.add(self.name, kind)
 
     def is_over(self) -> bool:
         """Return True if the source has ended, or is down."""
@@ -150,12 +154,18 @@ class Status:
             if silent > self._stale_after:
                 self.change(State.STALE, f"silent for {silent:.0f} s")
 
-    def count(self, ticks: int, trades: int = 0) -> None:
-        """Count ticks and trades that the bus has just accepted."""
+    def count(self, ticks: int, trades: int = 0) -> datetime:
+        """Count ticks and trades that the bus has just accepted; return the time of that."""
         with self._lock:
             self._ticks += ticks
             self._trades += trades
-            self._last_tick = self._clock()
+            self._last_tick = accepted = self._clock()
+        return accepted
+
+    @property
+    def last_accepted(self) -> datetime | None:
+        """The time at which the bus last accepted a record; None if there was none."""
+        return self._last_tick
 
     def report(self) -> dict[str, Any]:
         """Its state and counts.

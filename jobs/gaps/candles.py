@@ -38,7 +38,16 @@ AFTER_THE_HOUR = timedelta(seconds=20)  # the broker has the last candle by then
 class CandleGaps:
     """Fills the candles of the FX instruments that `source` feeds. Call it from one thread."""
 
-    def __init__(self, source: str, history: CandleHistory, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        source: str,
+        history: CandleHistory,
+        store: Store,
+        clock: Callable[[], datetime],
+        filled: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        """`filled` is called with the number of gaps that were filled."""
+        self._filled = filled
         self._source = source
         self._history = history
         self._store = store
@@ -83,7 +92,9 @@ class CandleGaps:
             with self._store.transaction() as cursor:
                 written += insert_candles(cursor, page.candles).new
         with self._store.transaction() as cursor:
-            close_candles(cursor, self._source, symbol, interval, self._clock())
+            closed = close_candles(cursor, self._source, symbol, interval, self._clock())
+        if closed:
+            self._filled(closed)
         if written:
             log.debug("candles are stored", extra={"source": self._source, "symbol": symbol, "interval": interval, "candles": written})
 

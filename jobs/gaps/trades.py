@@ -17,7 +17,7 @@ from config.pacing import Stopped
 from db import topics
 from db.admission import MAX_AHEAD_SECONDS, Window, market_window
 from db.bus import BusError
-from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, report_unusable, set_state
+from db.gaps import Gap, advance_watermark, explain_open, is_filled, narrow, open_gaps, reopen, report_unusable, set_state
 from db.instruments import all_instruments
 from db.messages import Trade, trade_lines
 from db.postgres import Cursor, Store
@@ -90,7 +90,9 @@ class TradeGaps:
         settled: timedelta = SETTLING_TIME,
         store_wait: float = STORE_WAIT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        filled: Callable[[int], None] = lambda number: None,
     ) -> None:
+        """`filled` is called with the number of gaps that were filled."""
         self._source = source
         self._listed = frozenset(symbol.upper() for symbol in symbols)
         self._symbols: list[str] = []  # of them, those that are enabled
@@ -103,6 +105,7 @@ class TradeGaps:
         self._longest = longest
         self._settled = settled
         self._patience = store_wait
+        self._filled = filled
         self._monotonic = monotonic
         self._begun = False
         # Symbols whose newest trades may be missing, with no stored trade after them.
@@ -268,7 +271,11 @@ class TradeGaps:
 
     def _narrow(self, gap: Gap) -> list[Gap]:
         with self._store.transaction() as cursor:
-            return narrow(cursor, self._source, gap, self._clock(), window=self._window())
+            left = narrow(cursor, self._source, gap, self._clock(), window=self._window())
+            filled = not left and is_filled(cursor, gap)
+        if filled:
+            self._filled(1)
+        return left
 
     def _window(self) -> Window:
         """The times that trades of the exchange may have now."""

@@ -13,6 +13,7 @@ from db.bus import BusError
 from db.leadership import OBSERVER, Leadership
 from db.postgres import StoreError
 from db.timestamps import utc_now
+from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.loop import RollUpLoop, SecondLoop, SnapshotLoop, WatchLoop, log
@@ -23,7 +24,7 @@ from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
 from jobs.runtime.garbage import collect_rarely
 from jobs.runtime.threads import run_loops
-from ops import startup
+from ops import metrics_endpoint, startup
 
 _RETRY_SECONDS = 1.0
 LONGEST_SECONDS = 60.0  # the longest round of a loop: a late report that computes its position again
@@ -81,12 +82,15 @@ def main(timing: Timing = DEFAULT) -> None:
     started = startup.start("observer")
     config = started.settings
     acting = ActingObserver()
+    exposition = new_exposition("observer", acting=lambda: acting.since is not None, stores=[started.store])
+    metrics_endpoint.start(config, exposition)
 
     def act(over: threading.Event) -> None:
         run(ObserverContext(config, started.bus, started.store, utc_now), acting, over)
 
     stop_on_signals(stop)
-    report = ObserverReport(config, started.bus, started.store, utc_now, acting, timing)
+    families = reported(exposition, config.metrics_scope)
+    report = ObserverReport(config, started.bus, started.store, utc_now, acting, timing, families=families)
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=OBSERVER)
     run_elected(Election(leadership, started.bus, act, "observer"), report, stop)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from config.exposition import Families
 from config.settings import Settings
 from db import topics
 from db.bus import Bus, BusError
@@ -52,8 +53,10 @@ class ObserverReport(OwnReport):
         clock: Callable[[], datetime],
         acting: ActingObserver,
         timing: Timing = DEFAULT,
+        *,
+        families: Callable[[], Families] | None = None,
     ) -> None:
-        super().__init__("observer", bus, store, clock, acting.changed, timing)
+        super().__init__("observer", bus, store, clock, acting.changed, timing, families=families)
         self._limit = settings.stream_max_length
         self._acting = acting
         self._unprocessed: int | None = None

@@ -13,6 +13,7 @@ from apscheduler.triggers.base import BaseTrigger
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from jobs.measures.counts import JobsMeasures
 from jobs.runtime.reports import Acting
 from jobs.runtime.source_events import SourceEvents
 
@@ -34,6 +35,7 @@ class JobContext:
     failed: threading.Event = field(default_factory=threading.Event)  # set if a long-lived thread ended unexpectedly
     source_events: SourceEvents = field(default_factory=SourceEvents)
     acting: Acting = field(default_factory=Acting)  # for the report of this process
+    measures: JobsMeasures = field(default_factory=JobsMeasures)  # since its start
 
     def fail(self, thread: str) -> None:
         """Stop every job because the long-lived thread of that name ended unexpectedly."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from apscheduler.triggers.base import BaseTrigger
 
+from config.exposition import Families
 from config.settings import Settings
 from db import topics
 from db.bus import Bus, BusError
@@ -17,6 +18,9 @@ from db.postgres import Store, StoreError
 from health.checks import check_store
 from health.probe import HealthProbe
 from health.timing import DEFAULT, Timing
+from jobs.measures.counts import JobsMeasures
+from jobs.measures.performance import Performance
+from jobs.measures.store import StoreFigures
 from jobs.runtime.job_checks import failing_jobs
 from jobs.runtime.own_report import OwnReport
 
@@ -25,9 +29,17 @@ STORED = (topics.PRICES, topics.TRADES, topics.BOOK_TOPS)
 
 
 class SourceStatus(Protocol):
-    """The part of a source's status that the report needs."""
+    """The part of a source's status that the report and the metrics need."""
 
     name: str
+
+    @property
+    def state(self) -> str:
+        """Its state, as /health names it."""
+
+    @property
+    def last_accepted(self) -> datetime | None:
+        """The time at which the bus last accepted one of its records."""
 
     def report(self) -> dict[str, Any]:
         """Its state and counts."""
@@ -37,11 +49,13 @@ class SourceStatus(Protocol):
 class Acting:
     """What the active part of the jobs process fills for the report. Any thread may change it.
 
-    `since` is the time from which the process acts, None for a standby.
+    `since` is the time from which the process acts, None for a standby. `calendars` maps sources to
+    the calendars of their instruments.
     """
 
     since: datetime | None = None
     statuses: Sequence[SourceStatus] = ()
+    calendars: Mapping[str, Collection[str]] = field(default_factory=dict)
     changed: threading.Event = field(default_factory=threading.Event)  # set to report at once
 
     def begin(self, now: datetime) -> None:
@@ -67,8 +81,14 @@ class JobsReport(OwnReport):
         triggers: Mapping[str, BaseTrigger],
         acting: Acting,
         timing: Timing = DEFAULT,
+        *,
+        measures: JobsMeasures | None = None,
+        families: Callable[[], Families] | None = None,
     ) -> None:
-        super().__init__("jobs", bus, store, clock, acting.changed, timing, [HealthProbe(_JOB_RUNS, self._check_jobs)])
+        super().__init__("jobs", bus, store, clock, acting.changed, timing, [HealthProbe(_JOB_RUNS, self._check_jobs)], families)
+        measures = measures or JobsMeasures()
+        self.figures = StoreFigures(measures.tasks)
+        self._performance = Performance(measures)
         self._limit = settings.stream_max_length
         self._clock = clock
         self._triggers = triggers
@@ -84,7 +104,14 @@ class JobsReport(OwnReport):
         if since is not None:
             parts["sources"] = {status.name: status.report() for status in self._acting.statuses}
             parts["writer"] = self._writer
+            parts["metrics"] = {"performance": self._performance.part()}
         return parts
+
+    @property
+    def unstored(self) -> Mapping[str, int]:
+        """Channel -> number of its records that are not stored yet, as last read."""
+        found: Mapping[str, int] = self._writer.get("unstored", {})
+        return found
 
     def failing(self) -> dict[str, str]:
         """Part -> reason, of the checks and of the jobs that fail."""
@@ -102,9 +129,13 @@ class JobsReport(OwnReport):
         except StoreError:
             self._failing_jobs = {}
             raise
+        if self.figures.due:
+            with self._store.transaction() as cursor:
+                self.figures.read(cursor)
 
     def read(self) -> None:
         """Read the delay of the writers; the last values stay while the bus is unavailable."""
+        self._performance.mark()
         if self._acting.since is None:
             return
         try:

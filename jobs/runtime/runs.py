@@ -15,8 +15,9 @@ from apscheduler.triggers.base import BaseTrigger
 from config.pacing import Outage, Stopped, backoff, retry
 from config.secrets import scrub
 from db.bus import BusError
-from db.job_runs import begin_run, end_run, has_succeeded
+from db.job_runs import abandon_runs, begin_run, end_run, has_succeeded
 from db.postgres import Cursor, StoreError
+from jobs.measures.counts import ABANDONED, FAILED, SUCCEEDED
 from jobs.runtime.context import JobContext, Timed
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,7 @@ def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
     attempt = 0
     while True:
         try:
-            run = _read_store(context, job, lambda cursor: begin_run(cursor, job.id, as_of, context.clock()))
-            return _attempt(job, context, as_of, run)
+            return _attempt(job, context, as_of, _begin(job, context, as_of))
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
         except (BusError, StoreError) as error:  # a server is away or its disk is full: no traceback
@@ -115,6 +115,18 @@ def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
         attempt += 1
         if context.stop.wait(backoff(attempt, first=job.retry_seconds, longest=_LONGEST_PAUSE, jitter=1.0, spread=0.0)):
             raise JobFailed("stopped before it could be tried again")
+
+
+def _begin(job: Timed, context: JobContext, as_of: datetime) -> int:
+    """Insert the row of a run; return its id. Raises `Stopped`."""
+
+    def begin(cursor: Cursor) -> tuple[int, int]:
+        now = context.clock()
+        return abandon_runs(cursor, job.id, now), begin_run(cursor, job.id, as_of, now)
+
+    abandoned, run = _read_store(context, job, begin)
+    context.measures.tasks.runs.add(job.id, ABANDONED, by=abandoned)
+    return run
 
 
 def _read_store(context: JobContext, job: Timed, read: Callable[[Cursor], Answer]) -> Answer:
@@ -133,13 +145,16 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
     try:
         rows = job.run(context, as_of)
     except Exception as error:
+        context.measures.tasks.ended(job.id, FAILED, time.monotonic() - started, context.clock())
         # If this fails too, the next run marks the row as abandoned.
         with suppress(StoreError), context.store.transaction() as cursor:
             end_run(cursor, run, context.clock(), error=_first_line(error))
         raise
     with context.store.transaction() as cursor:
         end_run(cursor, run, context.clock(), rows=rows)
-    log.info("job done", extra={"job": job.id, "rows": rows, "seconds": round(time.monotonic() - started, 3)})
+    seconds = time.monotonic() - started
+    context.measures.tasks.ended(job.id, SUCCEEDED, seconds, context.clock())
+    log.info("job done", extra={"job": job.id, "rows": rows, "seconds": round(seconds, 3)})
     return rows
 
 

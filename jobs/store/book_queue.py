@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from db import topics
 from db.admission import MAX_AHEAD_SECONDS, Windows, check_time, open_windows
 from db.book_rows import BookEntry, insert_book_rows
+from db.book_snapshots import BookSnapshotRow
+from db.book_tops import BookTop
 from db.bus import WriterQueue
 from db.instruments import all_instruments, calendars_of
 from db.postgres import Cursor
@@ -21,6 +23,8 @@ class BookQueue(StoreQueue[BookEntry]):
     """
 
     channel = topics.BOOK_TOPS
+    table = BookTop.table
+    other_tables = (BookSnapshotRow.table,)
     most = MAX_ENTRIES_PER_TRANSACTION
 
     def __init__(self, bus: WriterQueue, clock: Callable[[], datetime], *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
@@ -37,10 +41,12 @@ class BookQueue(StoreQueue[BookEntry]):
     def size(self, entries: Sequence[BookEntry]) -> int:
         return len(entries)
 
-    def store(self, cursor: Cursor, entries: Sequence[BookEntry]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[BookEntry]) -> Mapping[str, int]:
         calendars = calendars_of(all_instruments(cursor, disabled=True))
         windows = open_windows("live", calendars, self._clock(), max_ahead_seconds=self._max_ahead_seconds)
-        insert_book_rows(cursor, [entry.row for entry in entries if self._admits(entry, windows)])
+        rows = [entry.row for entry in entries if self._admits(entry, windows)]
+        tables = {table: [row for row in rows if row.table == table] for table in (self.table, *self.other_tables)}
+        return {table: insert_book_rows(cursor, mine).new for table, mine in tables.items() if mine}
 
     def acknowledge(self, entries: Sequence[BookEntry]) -> None:
         self._bus.acknowledge(topics.BOOK_TOPS, [entry.id for entry in entries])

@@ -40,10 +40,13 @@ class StoreQueue(ABC, Generic[Item]):
     """
 
     channel: str
+    table: str  # of its rows, in metrics
+    other_tables: tuple[str, ...] = ()  # of some of them
     most: int
 
     def __init__(self, bus: WriterQueue) -> None:
         self._bus = bus
+        self.left_out = 0  # records that `store` did not store, as often as it was called with them
         self.refused: Refusals = _RefusedEntries(self.channel)
         self._malformed: dict[bytes, str] = {}  # id of an entry that waits to be parked -> reason
 
@@ -54,6 +57,7 @@ class StoreQueue(ABC, Generic[Item]):
     def refuse(self, entry_id: bytes, error: ValueError) -> None:
         """Count and log a record that is not stored; if it is malformed, its entry is parked."""
         self.refused.add(entry_id.decode(), error)
+        self.left_out += 1
         if not isinstance(error, NotAdmitted):
             self._malformed[entry_id] = str(error)
 
@@ -76,8 +80,11 @@ class StoreQueue(ABC, Generic[Item]):
         """The number of rows that these entries make."""
 
     @abstractmethod
-    def store(self, cursor: Cursor, entries: Sequence[Item]) -> None:
-        """Store these entries; rows that are stored already are skipped."""
+    def store(self, cursor: Cursor, entries: Sequence[Item]) -> Mapping[str, int]:
+        """Store these entries; rows that are stored already are skipped.
+
+        Returns the number of new rows by table.
+        """
 
     @abstractmethod
     def acknowledge(self, entries: Sequence[Item]) -> None:
@@ -92,6 +99,7 @@ class PriceQueue(StoreQueue[Entry]):
     """
 
     channel = topics.PRICES
+    table = "prices"
     most = MAX_ENTRIES_PER_TRANSACTION
 
     def __init__(self, bus: WriterQueue, *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
@@ -107,7 +115,7 @@ class PriceQueue(StoreQueue[Entry]):
     def size(self, entries: Sequence[Entry]) -> int:
         return len(entries)
 
-    def store(self, cursor: Cursor, entries: Sequence[Entry]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[Entry]) -> Mapping[str, int]:
         calendars = _calendars(cursor)
         found: dict[tuple[str, str], Windows] = {}  # source and time of the publish -> windows
         rows = []
@@ -122,9 +130,10 @@ class PriceQueue(StoreQueue[Entry]):
                 self.refuse(entry.id, error)
             else:
                 rows.append(row)
-        if rows:
-            # The last entry has the present epoch: the stream is in the order of publishing.
-            insert_prices(cursor, rows, trade_venues(), epoch=entries[-1].epoch)
+        if not rows:
+            return {}
+        # The last entry has the present epoch: the stream is in the order of publishing.
+        return {self.table: insert_prices(cursor, rows, trade_venues(), epoch=entries[-1].epoch).new}
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
@@ -141,6 +150,7 @@ class TradeQueue(StoreQueue[TradeLines]):
     """
 
     channel = topics.TRADES
+    table = "raw_trades"
     most = 20
 
     def __init__(self, bus: WriterQueue, clock: Callable[[], datetime], *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
@@ -159,25 +169,28 @@ class TradeQueue(StoreQueue[TradeLines]):
     def size(self, entries: Sequence[TradeLines]) -> int:
         return sum(entry.trades for entry in entries)
 
-    def store(self, cursor: Cursor, entries: Sequence[TradeLines]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[TradeLines]) -> Mapping[str, int]:
         if all(entry.admitted for entry in entries):
             lines = b"".join(entry.lines for entry in entries)
         else:
             windows = open_windows("live", _calendars(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
             lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
-        if lines:
-            try:
-                conflicts = insert_trades(cursor, lines, origin="live").conflicts
-            except LookupError as error:  # an entry claims that its lines were checked, and they have no fields
-                raise ValueError(f"not lines of trades: {error}") from None
-            for conflict in conflicts:
-                self._note_conflict(conflict)
+        if not lines:
+            return {}
+        try:
+            inserted = insert_trades(cursor, lines, origin="live")
+        except LookupError as error:  # an entry claims that its lines were checked, and they have no fields
+            raise ValueError(f"not lines of trades: {error}") from None
+        for conflict in inserted.conflicts:
+            self._note_conflict(conflict)
+        return {self.table: inserted.new}
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
         self._bus.forget_trades(entries)
 
     def _note_conflict(self, conflict: Conflict) -> None:
         self.conflicts += 1
+        self.left_out += 1
         if (count := self._throttle.due("conflict")) is not None:
             log.error(
                 "trade contradicts a stored trade and is not stored (repeats suppressed for 60 s)",

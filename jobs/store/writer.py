@@ -21,6 +21,7 @@ from db.bus import BusError, WriterQueue
 from db.postgres import RowError, Store, StoreError
 from health.measures.stages import STAGES, STORE
 from jobs.feeds.base import retry_delay
+from jobs.measures.counts import WriterCounts
 from jobs.store.queues import Item, StoreQueue
 
 log = logging.getLogger(__name__)
@@ -53,11 +54,15 @@ class Writer(Generic[Item]):
     fewer rows at once.
     """
 
-    def __init__(self, bus: WriterQueue, store: Store, rule: BatchRule, queue: StoreQueue[Item]) -> None:
+    def __init__(
+        self, bus: WriterQueue, store: Store, rule: BatchRule, queue: StoreQueue[Item], counts: WriterCounts | None = None
+    ) -> None:
         self._bus = bus
         self._store = store
         self._rule = rule
         self._queue = queue
+        self._counts = counts or WriterCounts()
+        self._counts.expect(queue.table, queue.other_tables)
         self._most = queue.most
         self._recounted_at = float("-inf")  # monotonic time
 
@@ -117,13 +122,26 @@ class Writer(Generic[Item]):
         `BusError`.
         """
         if entries:
-            began = time.monotonic()
-            self._store_all(entries)
-            self._queue.settle(entries)
-            STAGES.record(STORE, time.monotonic() - began)
-            STAGES.count("stored", self._queue.size(entries))
+            began, left_out = time.monotonic(), self._queue.left_out
+            try:
+                self._store_all(entries)
+                self._queue.settle(entries)
+            except Exception:
+                self._counts.failures.add(self._queue.table)
+                raise
+            self._count(entries, time.monotonic() - began, self._queue.left_out - left_out)
             self._most = min(self._queue.most, self._most + 1 + self._most // 8)
         return len(entries)
+
+    def _count(self, entries: Sequence[Item], seconds: float, left_out: int) -> None:
+        """Count a stored batch; `left_out` of its records are not stored."""
+        table, size = self._queue.table, self._queue.size(entries)
+        STAGES.record(STORE, seconds)
+        STAGES.count("stored", size)
+        self._counts.durations.observe(seconds, table)
+        self._counts.sizes.observe(size, table)
+        if left_out:
+            self._counts.refused.add(table, by=left_out)
 
     def _store_all(self, entries: Sequence[Item]) -> None:
         """Store these entries, except those that cannot be stored: they are parked, and the others
@@ -131,7 +149,9 @@ class Writer(Generic[Item]):
         """
         try:
             with self._store.transaction() as cursor:
-                self._queue.store(cursor, entries)
+                stored = self._queue.store(cursor, entries)
+            for table, rows in stored.items():
+                self._counts.rows.add(table, by=rows)
         except (RowError, ValueError) as error:
             if len(entries) == 1:
                 self._queue.refuse(self._queue.id_of(entries[0]), ValueError(str(error)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -114,9 +114,9 @@ def jobs() -> None:
                 raise SourceError("a fault of the test", fatal=False)
             yield raw
 
-    def held(self: PriceQueue, cursor: Cursor, entries: Sequence[Entry]) -> None:
+    def held(self: PriceQueue, cursor: Cursor, entries: Sequence[Entry]) -> Mapping[str, int]:
         hold("writer")
-        store(self, cursor, entries)
+        return store(self, cursor, entries)
 
     SyntheticSource.parse, SyntheticSource.fetch, PriceQueue.store = bad, broken, held  # type: ignore[method-assign]
     status.REFUSED_SECONDS = 0.5

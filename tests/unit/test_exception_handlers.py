@@ -28,6 +28,7 @@ CALLED_BY_A_LOOP = {
     "health/reporter.py": {"tick"},
     "jobs/observer/collectors/base.py": {"_collect"},
     "jobs/observer/loop.py": {"_watch"},
+    "ops/metrics_endpoint.py": {"_page"},
 }
 
 # Handlers of the logs themselves: a formatter shows the type of the value instead, the buffer uses

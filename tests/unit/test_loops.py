@@ -82,6 +82,7 @@ TABLE: dict[str, Start] = {
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),
     "ops/log_forwarder.py:start": Start("all", ("log-forwarder",)),
+    "ops/metrics_endpoint.py:start": Start("jobs, books, observer", ("metrics",)),
     "cli/system.py:up": Start("up", ("watch",)),
 }
 

@@ -37,6 +37,7 @@ class Board(Connection):
             pipe.xadd(topics.stream_key(row.name), {"body": body}, maxlen=row.tail)
             pipe.publish(row.name, body)
             pipe.execute()
+        self.measured.published.add(row.name)
 
     def delete_old_reports(self) -> None:
         """Delete the hash in which earlier versions kept the reports of sources."""

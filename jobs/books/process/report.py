@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from config.exposition import Families
 from db.bus import Bus
 from db.postgres import Store
 from health.timing import DEFAULT, Timing
@@ -41,8 +42,17 @@ class ActingBooks:
 class BooksReport(OwnReport):
     """Checks and reports the process, acting or not. `run` is its thread."""
 
-    def __init__(self, bus: Bus, store: Store, clock: Callable[[], datetime], acting: ActingBooks, timing: Timing = DEFAULT) -> None:
-        super().__init__("books", bus, store, clock, acting.changed, timing)
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        clock: Callable[[], datetime],
+        acting: ActingBooks,
+        timing: Timing = DEFAULT,
+        *,
+        families: Callable[[], Families] | None = None,
+    ) -> None:
+        super().__init__("books", bus, store, clock, acting.changed, timing, families=families)
         self._acting = acting
 
     def read(self) -> None:

@@ -1,0 +1,1 @@
+"""Counts and durations of the jobs process: kept here, read by its report and its metrics."""
