@@ -21,12 +21,13 @@ KEPT_FILES = 5
 ROTATION_SECONDS = 60.0  # between two looks
 
 
-def rotate(file: Path, max_bytes: int = MAX_BYTES) -> bool:
+def rotate(file: Path, max_bytes: int | None = None) -> bool:
     """Move the content of a file above `max_bytes` to `FILE.1`; the oldest of five is dropped.
 
-    Return True if it did. Raises `OSError`; the file is then as before.
+    `max_bytes` is `MAX_BYTES` by default. Return True if it did. Raises `OSError`; the file is then
+    as before.
     """
-    if not file.is_file() or file.stat().st_size <= max_bytes:
+    if not file.is_file() or file.stat().st_size <= (max_bytes or MAX_BYTES):
         return False
     part = numbered(file, 0)
     try:
