@@ -10,6 +10,8 @@ import click
 COMMANDS = {
     "up": ("system", "up"),
     "migrate": ("system", "migrate"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "status": ("status", "status"),
     "watch": ("watch", "watch"),
     "publish": ("publish", "publish"),

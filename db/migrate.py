@@ -60,6 +60,12 @@ def apply(database_url: str) -> list[str]:
         _close(backend)
 
 
+@cache
+def known() -> tuple[str, ...]:
+    """Return the names of all migrations of this version, in their order."""
+    return tuple(sorted(path.stem for path in _MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback")))
+
+
 def unapplied(cursor: Cursor) -> list[str]:
     """Return the names of the migrations of this version that the database lacks, in order."""
     cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
@@ -67,12 +73,7 @@ def unapplied(cursor: Cursor) -> list[str]:
     if scalar(cursor):
         cursor.execute("SELECT migration_id FROM _yoyo_migration")
         applied = {name for (name,) in cursor.fetchall()}
-    return [name for name in _names() if name not in applied]
-
-
-@cache
-def _names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in _MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback")))
+    return [name for name in known() if name not in applied]
 
 
 def _take_lock(backend: Any, stack: ExitStack) -> None:

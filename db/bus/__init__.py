@@ -61,6 +61,8 @@ from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
+from db.bus.restored import BusFacts as BusFacts
+from db.bus.restored import RestoredBus as RestoredBus
 from db.bus.snapshots import Snapshot as Snapshot
 from db.bus.snapshots import Snapshots as Snapshots
 from db.bus.subscription import Subscription as Subscription

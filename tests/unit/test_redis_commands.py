@@ -10,7 +10,7 @@ from pathlib import Path
 from limits.storage import RedisStorage
 
 from db import bus
-from db.bus.commands import COMMANDS, REFUSABLE
+from db.bus.commands import COMMANDS, OF_RESTORE, REFUSABLE
 
 FOLDER = Path(bus.__file__).parent
 # method of redis-py -> command, if it is not the name in upper case
@@ -62,6 +62,6 @@ def of_limits() -> Iterator[str]:
 def test_rights_contain_exactly_the_commands_that_are_sent() -> None:
     sent = {*of_python(), *of_scripts(), *of_limits()} - {""}
     assert {"XADD", "HMGET", "XGROUP|CREATE", "SUBSCRIBE", "EVALSHA"} <= sent  # the search finds commands
-    assert sent - set(COMMANDS) == set(REFUSABLE)
+    assert sent - set(COMMANDS) == {*REFUSABLE, *OF_RESTORE}
     assert set(COMMANDS) - sent - OF_CLIENT == set()
     assert len(set(COMMANDS)) == len(COMMANDS)

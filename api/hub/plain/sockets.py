@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from api.errors import ErrorCode, Refusal
@@ -55,6 +55,7 @@ class PlainSockets:
         self._texting: set[str] = set()  # ids of sockets that receive a text ping too
         self._waiting: dict[str, float] = {}  # id -> latest time of its credential, in that order
         self._pings: deque[tuple[float, str]] = deque()  # (time of the next one, id), also of ended sockets
+        self._conflated = 0  # frames dropped by sockets that have ended
         self._slow = Throttle(monotonic=self._now)
         self.stopping: list[PlainSocket] = []  # closed by `stop`
         engine.each_tick.append(self.tick)
@@ -66,12 +67,21 @@ class PlainSockets:
         """Return the socket of a client; None if it has ended."""
         return self._sockets.get(name)
 
+    def conflated(self) -> int:
+        """Return the number of frames that all outboxes have dropped since the start."""
+        return self._conflated + sum(peer.outbox.conflated for peer in self._sockets.values())
+
+    def __iter__(self) -> Iterator[PlainSocket]:
+        """Iterate over a copy: sockets may come and go in the meantime."""
+        return iter(list(self._sockets.values()))
+
     # opening
 
     def add(self, name: str, address: str, handler: Handler, *, text_heartbeat: bool) -> PlainSocket:
         """Return a new socket, which waits for a credential. `places.check` comes before."""
         self._engine.make_room()
         peer = PlainSocket(self, name, address, frames.gap_notice)
+        self._engine.totals.opened += 1
         self._sockets[name] = peer
         self._handlers[name] = handler
         if text_heartbeat:
@@ -92,7 +102,9 @@ class PlainSockets:
     def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
         self._handlers[peer.id].received(peer, data, binary)
 
-    def forget(self, peer: PlainSocket) -> None:
+    def forget(self, peer: PlainSocket, reason: str) -> None:
+        self._engine.totals.end(reason)
+        self._conflated += peer.outbox.conflated
         self._sockets.pop(peer.id, None)
         self._texting.discard(peer.id)
         self._waiting.pop(peer.id, None)
@@ -127,7 +139,7 @@ class PlainSockets:
         """Ping clients; close silent and blocked ones, and those without a credential in time."""
         now = self._now()
         for name in [name for name, due in self._waiting.items() if due <= now]:
-            self._sockets[name].close("transport close", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
+            self._sockets[name].close("unauthorized", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
         latest = now - _SILENT_HEARTBEATS * self._heartbeat
         suspects = [peer for peer in self._sockets.values() if peer.heard <= latest or peer.blocked_since is not None]
         for peer in suspects:

@@ -26,6 +26,7 @@ from api.hub.transport.client_json import Unusable
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.host import Later
 from api.hub.transport.limits.bucket import MAX_CONNECTS
+from api.hub.transport.limits.totals import LIMIT
 from api.hub.transport.session import Session
 from api.hub.transport.wire import WireError
 
@@ -128,6 +129,7 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         session: Session = self.eio.sockets[eio_sid]
         session.connects.refused = not session.connects.take() or not session.bucket.paid
         if session.connects.refused:
+            session.refused = LIMIT
             message = f"More than {MAX_CONNECTS} CONNECT packets in a minute, or too many packets."
             details = {"retry_after": max(session.connects.retry_after(), session.bucket.retry_after())}
             body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "connect", details)

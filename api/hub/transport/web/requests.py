@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from api.hub.transport.host import Limits
 from api.hub.transport.http_requests import Refused, answer_headers, bad_request, read_body, too_large, unknown_sid
 from api.hub.transport.limits.floods import Floods
+from api.hub.transport.limits.totals import PROTOCOL_ERROR
 from api.hub.transport.session import Session
 from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.upgrade import UpgradeProbe
@@ -137,7 +138,7 @@ class EngineRequests:
 
     def _serve_poll(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
         if session.poll is not None:
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)
             raise bad_request()
         if session.polling_answer is None and session.outbox.idle and not self._wait_for_poll(session, environ):
             session.close(self._sessions.reason.TRANSPORT_ERROR)
@@ -146,17 +147,17 @@ class EngineRequests:
 
     def _serve_post(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
         if session.posting:
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)
             raise bad_request()
         session.posting = True
         try:
             session.receive_payload(read_body(environ, session.message_limit or self._sessions.max_http_buffer_size))
         except WireError as error:
             log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)
             raise (too_large() if error.code == 1009 else bad_request()) from None
         except Exception:
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)  # an error of ours counts as 1011 does
             raise
         finally:
             session.posting = False
