@@ -183,6 +183,9 @@ def test_probes() -> None:
         assert [probe(name, kind) for kind in ("startup", "readiness", "liveness")] == [
             ("/live", 2, 150, 1), ("/live", 5, 3, 1), ("/live", 15, 4, 1),
         ]  # fmt: skip
+    listener = (ROOT / "ops" / "metrics_endpoint.py").read_text()
+    assert '"/live"' in listener
+    assert '"/metrics"' in listener
     assert {"/hub/health", "/hub/live", "/health/live", "/health/ready"} <= OPEN_PATHS
     assert {"health.live", "health.ready"} <= set(health.make_routes().scopes)
 
