@@ -66,5 +66,6 @@ class DatabaseLine:
 
 def memory_line(_seconds: float) -> Iterable[Line]:
     """Return the memory of this process, now and at most, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
-    return [(MEMORY, {"rss": psutil.Process().memory_info().rss, "peakRss": peak})]
+    rss = psutil.Process().memory_info().rss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT  # not always up to date
+    return [(MEMORY, {"rss": rss, "peakRss": max(rss, peak)})]
