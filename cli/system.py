@@ -117,7 +117,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     if not (chosen.database_url and chosen.redis_url):
         embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
     taken = (chosen.api_port, *chosen.hub_ports, *chosen.metrics_ports.values())
-    database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
+    database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken, connections=chosen.connections_needed())
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
     supervisor.start(*(replace(server, stop_rank=rank, blocked=blocked) for rank, server in ((2, redis), (3, database)) if server))

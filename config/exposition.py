@@ -69,7 +69,8 @@ class Collected:
         row = METRICS[name]
         if row.kind == "histogram" or not math.isfinite(value):
             raise ValueError(f"{name} takes no value {value}")
-        self._samples(row, labels).append(("", labels, value))
+        # JSON has no number for a bool, and the reader of a report would leave it out.
+        self._samples(row, labels).append(("", labels, int(value) if isinstance(value, bool) else value))
 
     def add_counts(self, name: str, counts: Counted | Mapping[tuple[str, ...], float]) -> None:
         """Add each number; label values are in the order of the table. An empty one is kept."""

@@ -43,6 +43,8 @@ _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
+_SINGLE_PROCESSES = ("jobs", "books", "observer")  # of `up`
+_OTHER_CONNECTIONS = 10  # of checks, commands and elections
 
 
 class SettingsError(Exception):
@@ -323,6 +325,15 @@ class Settings:
     def hub_ports(self) -> range:
         """Ports of the hub processes that `up` starts."""
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
+
+    def connections_needed(self, processes: int = 0) -> int:
+        """Return the connections that PostgreSQL must accept: those of all pools, and 10 more.
+
+        Every process of `up` has a pool; `processes` is the number of all known ones, if it is
+        larger.
+        """
+        of_up = len(_SINGLE_PROCESSES) + self.hub_workers + self.api_workers
+        return max(of_up, processes) * self.db_pool_max + _OTHER_CONNECTIONS
 
     @property
     def metrics_ports(self) -> dict[str, int]:
