@@ -16,6 +16,7 @@ import click
 from cli.common import API_KEY, ROOT, chosen_settings, database, hub_urls, migrate_database, plain_errors
 from config.access.modes import REQUIRED
 from config.logs import setup as logs
+from config.logs.rotation import Rotation
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.variables import CHILD_OF_UP, variables_of
@@ -81,7 +82,8 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
                     click.echo(_ready(chosen, system, roles))
                     Watchdog().start()
                     log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
-                    keep(WATCH, partial(supervisor.supervise, write, look), lambda: supervisor.stop_asked, sys.exit)
+                    rotation = Rotation(folder / "logs", time.monotonic)
+                    keep(WATCH, partial(supervisor.supervise, write, look, rotation.look), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:

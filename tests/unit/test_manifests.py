@@ -76,6 +76,8 @@ def test_base_has_every_object() -> None:
     labels = found(BASE, "Namespace", "tickwire")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert found(BASE, "ServiceAccount", "tickwire")["automountServiceAccountToken"] is False
+    hub = deployment("hub")["spec"]
+    assert (hub["minReadySeconds"], hub["strategy"]["rollingUpdate"]) == (10, {"maxSurge": 1, "maxUnavailable": 0})
     scaler = found(BASE, "HorizontalPodAutoscaler", "hub")["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 50)
     assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
