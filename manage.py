@@ -14,6 +14,7 @@ COMMANDS = {
     "restore": ("backup", "restore"),
     "upgrade-database": ("upgrade", "upgrade_database"),
     "status": ("status", "status"),
+    "doctor": ("doctor", "doctor"),
     "watch": ("watch", "watch"),
     "publish": ("publish", "publish"),
     "replay": ("past", "replay"),

@@ -24,6 +24,7 @@ from api.hub.assembly.clients import connect, make_events
 from api.hub.assembly.instruments import enabled, read_reference_data
 from api.hub.assembly.loops import loops_of, make_health, start_loops
 from api.hub.assembly.market import make_market
+from api.hub.assembly.measures import make_measures
 from api.hub.assembly.plain import PLAIN_ROUTES, connect_plain, make_plain
 from api.hub.assembly.transport import make_transport
 from api.hub.stats import Stats
@@ -37,6 +38,7 @@ from config.process.descriptors import make_room
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store, cooperate
+from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 
 SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
@@ -60,7 +62,9 @@ def create_hub(
     stop = threading.Event()
     changes, sessions = read_reference_data(bus, store, stop)
     callers = make_callers(settings, bus, store, clock, authenticator)
-    market = make_market(settings, bus, store, clock, enabled(changes.instruments), timing)
+    exposition = new_exposition("hub", stores=[store])
+    families = reported(exposition, settings.metrics_scope)
+    market = make_market(settings, bus, store, clock, enabled(changes.instruments), timing, families)
     transport = make_transport(settings, callers, max_unjoined=room.sessions - room.clients)
     plain = make_plain(settings, callers, transport, market, clock)
     leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], plain.end_surplus)
@@ -70,9 +74,10 @@ def create_hub(
     health = make_health(callers, market.relay, transport, stop)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
-    start_loops(transport.socketio, loops_of(market, changes, callers.access, leases), stop)
+    measures = make_measures(settings, store, exposition, callers, transport, market, plain, events, clock)
+    start_loops(transport.socketio, loops_of(market, changes, callers.access, leases, measures), stop)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
-    door = Door(plain.routes(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic))
+    door = Door(plain.routes(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic), callers.access.audit.counts)
     early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)
     parts = (market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop)
     return Hub(door, transport.engine, *parts)

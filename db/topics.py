@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 PRICES = "price_updates"
 VOLATILITY_ALERTS = "volatility_alerts"
@@ -180,6 +181,13 @@ def symbol_of(room: str) -> str:
     if kind in ("candle", "book"):
         return name.rpartition("_")[0]
     return name if kind == "price" else room
+
+
+@lru_cache(maxsize=65_536)  # a client may enter thousands of rooms at once
+def kind_of(room: str) -> str:
+    """The kind of a room of prices, candles or books: the first word; empty for any other room."""
+    kind, separator, _ = room.partition("_")
+    return kind if separator and kind in ("price", "candle", "book") else ""
 
 
 def candle_topic(instrument: str, interval: str) -> str:

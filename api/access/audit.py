@@ -11,9 +11,9 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from api.access.counts import AccessCounts
+from api.access.counts import INSTRUMENT, AccessCounts
 from api.access.model import Access
-from api.errors import Unauthorized
+from api.errors import Refusal, Unauthorized
 from db.access_log import LIMIT, NEW_ADDRESS, REFUSE, AccessEvent
 from db.timestamps import format_time
 
@@ -37,6 +37,12 @@ class Audit(Protocol):
     def limited(self, access: Access | None, address: str, limit: str) -> None:
         """Count a refusal by a limit, such as `RATE_REQUESTS`; `access` is None before rights."""
 
+    def forbidden(self, refusal: Refusal) -> None:
+        """Count a refusal for want of a scope or of an instrument; no other refusal counts."""
+
+    def forbidden_instruments(self, number: int) -> None:
+        """Count instruments that were rejected in a request, which was served otherwise."""
+
 
 class NoAudit:
     """Counts nothing."""
@@ -48,6 +54,12 @@ class NoAudit:
         """Do nothing."""
 
     def limited(self, access: Access | None, address: str, limit: str) -> None:
+        """Do nothing."""
+
+    def forbidden(self, refusal: Refusal) -> None:
+        """Do nothing."""
+
+    def forbidden_instruments(self, number: int) -> None:
         """Do nothing."""
 
 
@@ -113,6 +125,14 @@ class AuditCounts:
         key_id = access.key_id if access is not None else None
         with self._lock:
             self._group((LIMIT, key_id, None if key_id else _ip(address))).reasons[limit] += 1
+
+    def forbidden(self, refusal: Refusal) -> None:
+        """Count a refusal for want of a scope or of an instrument; no other refusal counts."""
+        self.counts.refused_right(refusal)
+
+    def forbidden_instruments(self, number: int) -> None:
+        """Count instruments that were rejected in a request, which was served otherwise."""
+        self.counts.refusals.add(INSTRUMENT, by=number)
 
     @property
     def has_events(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api.errors import ErrorCode, Refusal
 from db.measures import Counts
 
 MISSING, INVALID, EXPIRED, REVOKED = "missing", "invalid", "expired", "revoked"
@@ -30,6 +31,11 @@ class AccessCounts:
     def refused(self, reason: str) -> None:
         """Count another refusal: `SCOPE`, `INSTRUMENT`, `HOST` or `ORIGIN`."""
         self.refusals.add(reason)
+
+    def refused_right(self, refusal: Refusal) -> None:
+        """Count a refusal for want of a scope or of an instrument; no other refusal counts."""
+        if refusal.code == ErrorCode.FORBIDDEN:
+            self.refused(SCOPE if "scope" in refusal.details else INSTRUMENT)
 
     def beyond_limit(self, setting: str) -> None:
         """Count a refusal by the limit of a setting, such as `RATE_REQUESTS`."""

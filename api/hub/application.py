@@ -70,6 +70,8 @@ class Hub:
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") == "/hub/live":  # also of a hub that stops
+            return self._app(environ, start_response)
         early = not self._ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response(_NOT_NOW.status, [("Content-Type", "application/json"), ("Connection", "close"), *_NOT_NOW.headers])

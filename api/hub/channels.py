@@ -36,6 +36,14 @@ class Address(NamedTuple):
     rooms: tuple[str, ...]  # empty: every client of the namespace
 
 
+def _timestamp(data: Mapping[str, Any]) -> str | None:
+    return data.get("timestamp")
+
+
+def _no_stamp(_: Mapping[str, Any]) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     """One row: how the hub checks, addresses, keeps and sends the messages of a channel.
@@ -70,6 +78,7 @@ class Channel:
     read: Callable[[bytes], Any] = orjson.loads  # the content of the bytes; raises ValueError
     sent: type[Schema] | None = None  # body for clients; None: that of the bus
     max_bytes: int = MAX_MESSAGE_BYTES
+    stamp: Callable[[Mapping[str, Any]], str | None] = _timestamp  # the time of publication; None: the message has none
 
     def __post_init__(self) -> None:
         if (self.log == "newest") is (self.starts is None):
@@ -148,6 +157,10 @@ def _read_book(body: bytes) -> Any:
     return {"update": update, "snapshot": orjson.loads(parts.snapshot), "meta": orjson.loads(parts.meta)}
 
 
+def _book_stamp(data: Mapping[str, Any]) -> str:
+    return str(data["snapshot"]["timestamp"])
+
+
 def _candle_start(data: Mapping[str, Any]) -> datetime:
     return parse_time(data["candle"]["start_time"])
 
@@ -212,6 +225,7 @@ _ROWS = (
         quick_check=is_plain_snapshot,
         broadcast=False,
         counted=False,
+        stamp=_no_stamp,
         sent=MetricsUpdateSchema,
         max_bytes=_MAX_SNAPSHOT_BYTES,
     ),
@@ -223,6 +237,7 @@ _ROWS = (
         OBSERVE,
         namespace=METRICS_SPACE,
         audience="Clients that hold `events`",
+        stamp=_no_stamp,
     ),
     Channel(
         STREAMS[topics.BOOKS],
@@ -234,6 +249,7 @@ _ROWS = (
         audience="Clients that hold the book, after a `book_snapshot`",
         broadcast=False,
         read=_read_book,
+        stamp=_book_stamp,
         sent=books.BookUpdateSchema,
     ),
     Channel(

@@ -40,6 +40,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
+from config.logs.client import client_fields
 from config.pacing import Throttle
 from db.timestamps import parse_time
 
@@ -89,7 +90,8 @@ class Events:
         self._fanout = fanouts[MAIN]
         rooms = PriceRooms(self._fanout, topic_log, instruments, replay_bytes), CandleRooms(self._fanout, topic_log, instruments, timestamp)
         book_rooms = BookRooms(self._fanout, books, instruments)
-        self.market = MarketEvents(self._fanout, *rooms, book_rooms, alerts, timestamp)
+        self._limits = limits or unlimited()
+        self.market = MarketEvents(self._fanout, *rooms, book_rooms, alerts, timestamp, self._limits.audit)
         self._alerts = alerts
         self._authenticator = authenticator
         self._max_clients = max_clients
@@ -102,7 +104,6 @@ class Events:
         # packet is sent
         self._admitted: dict[str, tuple[Handshake, Access, Bucket | None]] = {}
         self._clients = Clients() if clients is None else clients
-        self._limits = limits or unlimited()
         self._metrics = metrics
         clock = clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(
@@ -129,7 +130,9 @@ class Events:
         scopes = CONNECT_SCOPES.get(handshake.namespace, (OPEN,))
         if not any(map(access.allows, scopes)):
             message = f"One of the scopes {', '.join(scopes)} is needed."
-            raise Refusal(ErrorCode.FORBIDDEN, message, {"scope": list(scopes)})
+            refusal = Refusal(ErrorCode.FORBIDDEN, message, {"scope": list(scopes)})
+            self._limits.audit.forbidden(refusal)
+            raise refusal
         self._admitted[sid] = handshake, access, self._limits.open(sid, handshake, access)
 
     def connected(self, sid: str, box: Outbox, bucket: Bucket) -> None:
@@ -185,10 +188,11 @@ class Events:
                 return answer.body
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
+            self._limits.audit.forbidden(refusal)
             return _refuse(client, event, refusal)
         except Exception:
             if count := self._failures.due(event):
-                log.exception("event failed", extra={"event": event, "count": count})
+                log.exception("event failed", extra={**client_fields(client.session or sid, event), "count": count})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
         client.fanout.replay(sid, answer.missed)
         return data

@@ -1,8 +1,11 @@
-"""The answer of `/hub/health`: open for load balancers, with details for callers with `observe`."""
+"""The answers of `/hub/health` and `/hub/live`, which are open.
+
+`/hub/health` has details for callers with `observe`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from api.access.model import OBSERVE, Authenticator, Handshake
@@ -14,6 +17,16 @@ from api.refresh.service import AccessControl
 from config.access.modes import REQUIRED
 
 Answer = tuple[dict[str, Any], int, list[tuple[str, str]]]  # body, status, headers
+
+
+def live(silent: Iterable[str]) -> Answer:
+    """Return the answer of `/hub/live`: 503 if a loop has missed its rounds, else 200.
+
+    An outage of Redis is no reason: a new process would lose all clients and still have no Redis.
+    """
+    if found := sorted(silent):
+        return {"status": "silent", "silent_loops": found}, 503, []
+    return {"status": "alive"}, 200, []
 
 
 class HubHealth:

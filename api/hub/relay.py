@@ -17,6 +17,7 @@ from itertools import islice
 
 from api.hub.channels import CHANNELS, Channel
 from api.hub.fanout import Fanout
+from api.hub.measures.batches import BatchTimes
 from api.hub.messages import BadMessage, Message, decode
 from api.hub.skips import MALFORMED, Skips
 from api.hub.topic_log import Continuity, TopicLog
@@ -24,14 +25,12 @@ from config.pacing import Outage, backoff
 from db import topics
 from db.bus import BusError, Reader, Subscription
 from db.messages import Entry
-from db.timestamps import parse_time
-from health.measures.stages import BUS, FANOUT, SOCKETS, STAGES, Stages
+from health.measures.stages import STAGES, Stages
 
 log = logging.getLogger(__name__)
 
 BUS_POLL_SECONDS = 1.0  # between two checks whether the relay must stop
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.2, 5.0
-SAMPLE_SECONDS = 0.01  # between two batches whose durations are noted, each for about 5 µs
 _RECENT_ENTRIES = 1_000  # of a stream, among which a message that was just published must be
 _ENDED_EPOCHS = 64
 
@@ -79,22 +78,25 @@ class Relay:
         self._listeners = listeners
         self._checked = checked
         self._send_by_rights = send_by_rights
-        self._stages = stages
-        self._samples = False  # True in a batch whose durations are noted
-        self._sampled_at = float("-inf")  # Unix time of the last one
-        self._counted = 0  # messages relayed until then
-        self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
+        self.times = BatchTimes(stages)
         self._begin = begin
         self._caught_up = caught_up
         self.after_batch: list[Callable[[], None]] = []
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
+        self.skipped_by_channel = self._skips.by_channel
+        self.relayed_by_channel = dict.fromkeys(CHANNELS, 0)
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
         self._ended: deque[str] = deque(maxlen=_ENDED_EPOCHS)
         self.connected = False
         self.loaded = False  # True after the first catch-up: an empty log can serve no client
-        self.relayed = 0
+        self.connections = 0  # to the bus, since the start
         self.last_message: float | None = None  # monotonic time of the last message relayed
+
+    @property
+    def relayed(self) -> int:
+        """The number of messages relayed, without channels that are not counted."""
+        return sum(count for name, count in self.relayed_by_channel.items() if CHANNELS[name].counted)
 
     def run(self, stop: threading.Event) -> None:
         """Relay until `stop` is set; after a failure, connect again with back-off."""
@@ -105,6 +107,7 @@ class Relay:
                 with closing(self._bus.subscribe((*CHANNELS, topics.HEALTH))) as subscription:
                     self._catch_up_or_begin_again()
                     self.connected = True
+                    self.connections += 1
                     attempt = 0
                     outage.recovered()
                     log.info("relay connected")
@@ -126,25 +129,11 @@ class Relay:
         """
         while not stop.is_set():
             batch = subscription.read(wait=BUS_POLL_SECONDS)
-            read = time.time()
-            self._samples = not 0 <= read - self._sampled_at < SAMPLE_SECONDS  # also after a step of the clock
-            self._first_price = None
+            self.times.begin()
             for channel, body in batch:
                 self.receive(channel, body)
             self._flush()
-            if self._samples and self.relayed != self._counted:
-                self._sample(read)
-
-    def _sample(self, read: float) -> None:
-        """Note the durations of the batch that was read at `read`, Unix time."""
-        sent = self._sampled_at = time.time()
-        self._stages.count("relayed", self.relayed - self._counted)
-        self._counted = self.relayed
-        self._stages.record(FANOUT, sent - read)
-        if self._first_price is not None:
-            stamped = parse_time(self._first_price.data["timestamp"]).timestamp()
-            self._stages.record(BUS, read - stamped)
-            self._stages.record(SOCKETS, sent - stamped)
+            self.times.end(lambda: self.relayed)
 
     def receive(self, channel: str, body: bytes) -> None:
         """Relay one message of a channel, unless it is bad or was relayed already."""
@@ -282,16 +271,16 @@ class Relay:
     def _deliver(self, message: Message) -> None:
         if message.row.broadcast:
             self._broadcast(message)
+        name = message.row.stream.name
+        self.relayed_by_channel[name] += 1
         if message.row.counted:
-            self.relayed += 1
             self.last_message = time.monotonic()
-        for listener in self._listeners.get(message.row.stream.name, ()):
+        for listener in self._listeners.get(name, ()):
             try:
                 listener(message)
             except Exception:
                 log.exception("a listener failed", extra={"channel": message.channel, "topic": message.topic})
-        if self._samples and self._first_price is None and message.channel == topics.PRICES and message.epoch is not None:
-            self._first_price = message
+        self.times.note(message)
 
     def _broadcast(self, message: Message) -> None:
         if self._send_by_rights is None or len(message.rooms) == 1:

@@ -46,6 +46,7 @@ class Skips:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()  # kind -> number
+        self.by_channel: Counter[str] = Counter()  # channel -> number
         self._throttle = Throttle(monotonic=time.monotonic)
         self._live: _Recent[int] = _Recent()  # hashes of channel and body
         self._from_stream: _Recent[int] = _Recent()
@@ -75,6 +76,7 @@ class Skips:
     def add(self, channel: str, kind: str, reason: str) -> None:
         """Count a message that is not a bad copy of another."""
         self.counts[kind] += 1
+        self.by_channel[channel] += 1
         if self._throttle.due(kind) is not None:
             log.warning(
                 "skipped a bad message", extra={"channel": channel, "kind": kind, "reason": reason[:200], "so_far": self.counts[kind]}

@@ -18,9 +18,12 @@ class RelayState(Protocol):
     """The figures of the relay that statistics need."""
 
     connected: bool
-    relayed: int
     skipped: Counter[str]
     last_message: float | None
+
+    @property
+    def relayed(self) -> int:
+        """The number of messages relayed."""
 
 
 class Stats:

@@ -37,6 +37,7 @@ from tests.examples.shape import difference
 from tests.examples.system import System, living
 from tests.support.pages import Pages, served
 from tests.support.processes import ROOT
+from tests.support.prometheus import promtool
 
 FILES = read_all()
 # the command of the README, which may run first or again
@@ -155,6 +156,8 @@ def test_json_blocks_fit_the_schemas(block: Block) -> None:
 def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], answered: Examples) -> None:
     if "curl" in block.text and shutil.which("curl") is None:
         pytest.skip("no curl here")
+    if "promtool" in block.text:
+        promtool()  # skips without it
     commands = [_ended(command) for command in block.commands if left_out(command) is None]
     if not commands:
         return

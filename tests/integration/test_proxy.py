@@ -344,6 +344,9 @@ def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, 
             assert (status, orjson.loads(body)["count"]) == (200, 31)
             assert orjson.loads(get(proxy.url, f"{below}/hub/health")[1])["status"] == "healthy"
             assert get(proxy.url, f"{below}/nothing")[0] == 404
+            for path in ("/hub/metrics", "/hub/live"):
+                status, body = get(proxy.url, below + path)
+                assert (status, orjson.loads(body)["error"]["code"]) == (404, "not_found")
             # An upload above the limit of other bodies reaches REST, which refuses its form.
             assert post(proxy, f"{below}/scenarios/recordings", 2 * 2**20) == 422
             assert until(partial(answer_of, proxy, f"{below}/prices", 2 * 2**20)) == 413

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
+from config import settings as settings_module
 from config.metrics import METRICS
+from config.settings import Settings
 from jobs.scheduler import TIMED
+from tests.support.compose import compose
 from tests.support.processes import ROOT
 from tests.support.prometheus import FOLDER, RULES, alerts, metrics_of, run_promtool
 
 TESTS = FOLDER / "tickwire.rules.test.yml"
 NAMES = [alert["alert"] for alert in alerts()]
-CREDENTIALS = "/run/secrets/prometheus_key"
 
 
 def config(name: str) -> dict[str, Any]:
@@ -107,8 +109,27 @@ def test_both_configurations_evaluate_the_rules_for_one_job_every_15_s() -> None
         assert config(name)["global"] == {"scrape_interval": "15s", "evaluation_interval": "15s"}
         assert config(name)["rule_files"] == [RULES.name]
         assert job(name)["job_name"] == "tickwire"  # the alert ProcessSilent names it
-        assert job(name)["authorization"] == {"type": "Bearer", "credentials_file": CREDENTIALS}
+        assert job(name)["authorization"]["type"] == "Bearer"
     assert job("prometheus.yml")["static_configs"] == [{"targets": ["rest:5000"]}]
+
+
+def test_prometheus_of_compose_reads_these_files_and_the_key() -> None:
+    whole = compose(PROMETHEUS_KEY="twk_first")
+    service = whole["services"]["prometheus"]
+    mounted = dict(each.split(":")[:2] for each in service["volumes"])
+    inside = Path(mounted["./config/prometheus"])
+    options = dict(word.split("=", 1) for word in service["command"])
+    assert Path(options["--config.file"]) == inside / "prometheus.yml"
+    assert mounted["prometheus"] == options["--storage.tsdb.path"]
+    [key] = service["configs"]
+    assert key["target"] == job("prometheus.yml")["authorization"]["credentials_file"]
+    assert whole["configs"][key["source"]] == {"content": "twk_first\n"}
+    assert "rest" in settings_of_rest(whole).allowed_hosts  # the target
+    assert service["ports"] == ["127.0.0.1:9090:9090"]
+
+
+def settings_of_rest(whole: dict[str, Any]) -> Settings:
+    return settings_module.load(whole["services"]["rest"]["environment"], dotenv=None, service="rest")
 
 
 def relabelled(labels: dict[str, str]) -> dict[str, str] | None:

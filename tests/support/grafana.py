@@ -1,4 +1,7 @@
-"""The dashboards of config/grafana, and their SQL as Grafana sends it to PostgreSQL."""
+"""The dashboards of config/grafana on PostgreSQL, and their SQL as Grafana sends it.
+
+The dashboard on Prometheus is in tests/support/prometheus.py.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 from tests.support.processes import ROOT
 
 FOLDER = ROOT / "config" / "grafana"
+ON_PROMETHEUS = "tickwire"
 INTERVAL_SECONDS = 60  # `$__interval` in these tests
 
 
@@ -30,8 +34,9 @@ class Query:
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """Name of a file -> its dashboard."""
-    return {file.stem: json.loads(file.read_text()) for file in sorted((FOLDER / "dashboards").glob("*.json"))}
+    """Name of a file -> its dashboard, for those that read PostgreSQL."""
+    files = sorted((FOLDER / "dashboards").glob("*.json"))
+    return {file.stem: json.loads(file.read_text()) for file in files if file.stem != ON_PROMETHEUS}
 
 
 def queries() -> Iterator[Query]:

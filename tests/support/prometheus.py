@@ -1,11 +1,13 @@
-"""config/prometheus: the rules, promtool, and the metrics that an expression names."""
+"""Rules, promtool, the dashboard on Prometheus, and the metrics that an expression names."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,39 @@ def metrics_of(expr: str) -> set[str]:
     expr = _GROUPING.sub(" ", re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", expr))
     found = re.findall(r"(?<![\w.])([a-zA-Z_:][\w:]*)\b(?!\s*\()", expr)
     return {name for name in found if name.lower() not in _WORDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One query of the dashboard, with its variables replaced as Grafana does for "All"."""
+
+    title: str
+    expr: str
+
+    def __str__(self) -> str:
+        return self.title
+
+
+def dashboard() -> dict[str, Any]:
+    return dict(json.loads((ROOT / "config" / "grafana" / "dashboards" / "tickwire.json").read_text()))
+
+
+def expressions() -> Iterator[Expression]:
+    """Yield the query of every variable and of every target of every panel."""
+    board = dashboard()
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            [(series, _)] = re.findall(r"^label_values\((.*), *(\w+)\)$", variable["query"]["query"])
+            yield Expression(variable["name"], replaced(series))
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            yield Expression(f"{panel['title']} {target['refId']}", replaced(target["expr"]))
+
+
+def replaced(expr: str) -> str:
+    """The expression with `$__rate_interval` and the variables. An unknown one raises `KeyError`.
+
+    https://grafana.com/docs/grafana/v12.4/datasources/prometheus/template-variables/
+    """
+    values = {"__rate_interval": "1m", "process": ".*"}
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match[1]], expr)

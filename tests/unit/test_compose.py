@@ -22,8 +22,9 @@ from tests.support.processes import ROOT
 
 OURS = ("migrate", "jobs", "books", "observer", "hub", "rest")
 SERVICES = ("postgres", "redis", "jobs", "books", "observer", "hub", "rest")
-GRAFANA = ("grafana-role", "grafana")  # of the profile
-OF_GRAFANA = {"GRAFANA_PORT", "GRAFANA_DB_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}  # no settings of our processes
+GRAFANA = ("grafana-role", "prometheus", "grafana")  # of the profile
+# no settings of our processes
+OF_GRAFANA = {"GRAFANA_PORT", "GRAFANA_DB_PASSWORD", "GRAFANA_ADMIN_PASSWORD", "PROMETHEUS_PORT", "PROMETHEUS_KEY"}
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def variables() -> set[str]:
 def test_long_running_services_restart_and_have_a_health_check(services: dict[str, Service]) -> None:
     assert set(services) == {*OURS, *SERVICES, *GRAFANA}
     assert [name for name, service in services.items() if service.get("profiles") == ["grafana"]] == list(GRAFANA)
-    for name in (*SERVICES, "grafana"):
+    for name in (*SERVICES, "prometheus", "grafana"):
         assert services[name]["restart"] == "unless-stopped"
         assert {"test", "interval", "timeout", "retries", "start_period"} <= set(services[name]["healthcheck"])
     assert services["migrate"]["restart"] == "no"
@@ -55,8 +56,8 @@ def test_long_running_services_restart_and_have_a_health_check(services: dict[st
 
 
 def test_images_of_the_servers_are_pinned(services: dict[str, Service]) -> None:
-    for name in ("postgres", "redis", "grafana"):
-        assert re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+(-\w+)?@sha256:[0-9a-f]{64}", services[name]["image"])
+    for name in ("postgres", "redis", "prometheus", "grafana"):
+        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+(-\w+)?@sha256:[0-9a-f]{64}", services[name]["image"])
     assert services["grafana-role"]["image"] == services["postgres"]["image"]
     assert {services[name]["image"] for name in OURS} == {"tickwire"}
     assert {services[name]["build"] for name in OURS} == {"."}
@@ -211,9 +212,9 @@ def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
     whole = compose()
     for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
         assert services[name]["volumes"] == [f"{name}:{folder}"]
-    assert set(whole["volumes"]) == {"postgres", "redis", "grafana", "recordings"}
+    assert set(whole["volumes"]) == {"postgres", "redis", "prometheus", "grafana", "recordings"}
     for service in services.values():
         for used in service.get("configs", []):
             assert used["source"] in whole["configs"]
-            assert used["target"] in service["command"]
+            assert used["target"] in service["command"] or used["source"] == "prometheus_key"  # tests/integration/test_rules.py
         assert "ports" not in service or service["image"] == "tickwire" or service.get("profiles")  # the servers publish no port

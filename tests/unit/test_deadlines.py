@@ -58,4 +58,4 @@ def test_session_without_a_namespace_is_closed_in_time() -> None:
     assert not session.closed
     now[0] += 0.1
     deadlines.tick()
-    assert (session.reason, session.pings) == ("transport close", 0)
+    assert (session.reason, session.pings) == ("no namespace", 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Callable
 from itertools import count, pairwise
 from typing import Any
@@ -54,7 +55,7 @@ class World:
     def __init__(self) -> None:
         self.time = Time()
         self.busy = False
-        self.fanout = Fanout(lambda: self.time.now, self.time.call_later, busy=lambda: self.busy)
+        self.fanout = Fanout(lambda: self.time.now, self.time.call_later, busy=lambda: self.busy, kind_of=str.lower)
         self.sent: dict[str, list[tuple[float, bytes]]] = {}
 
     def add(self, *clients: str) -> None:
@@ -131,6 +132,8 @@ def test_broadcast_reaches_the_members_of_its_rooms_once(world: World) -> None:
     assert world.received("none") == ["ready"]
     assert (world.fanout.delivered, world.fanout.batched) == (3 + 3 + 4 + 4 + 1, 3 + 3 + 4 + 4 + 1)
     assert world.fanout.batches == 5
+    sends = [data for log in world.sent.values() for _, data in log]
+    assert (world.fanout.sends, world.fanout.sent_bytes) == (len(sends), sum(map(len, sends)))
     assert world.fanout.members() == {"A": 3, "B": 3}
     assert world.fanout.rooms("rated") == {"A": 1.0, "B": None}
     assert world.fanout.clients() == ["a", "b", "both", "rated", "none"]
@@ -406,6 +409,11 @@ class Machine(RuleBasedStateMachine):
     def views_are_consistent(self) -> None:
         for client in self.alerts:
             self.view(client)
+
+    @invariant()
+    def subscriptions_count_each_client_of_each_room(self) -> None:
+        held = Counter(room.lower() for client in self.alerts for room in self.world.fanout.rooms(client))
+        assert +self.world.fanout.subscriptions == held
 
     def view(self, client: str) -> dict[str, int]:
         """Return the client's last seq of each of its rooms.

@@ -23,9 +23,13 @@ SUBJECTS = {
 }
 
 
+def sources() -> list[dict[str, Any]]:
+    """The store, then Prometheus."""
+    return list(yaml.safe_load((FOLDER / "provisioning/datasources/tickwire.yaml").read_text())["datasources"])
+
+
 def source() -> dict[str, Any]:
-    [found] = yaml.safe_load((FOLDER / "provisioning/datasources/tickwire.yaml").read_text())["datasources"]
-    return dict(found)
+    return sources()[0]
 
 
 def test_dashboards_have_the_subjects_of_an_operator() -> None:
@@ -84,6 +88,14 @@ def test_source_is_given_by_the_environment_and_has_no_secret() -> None:
     assert not set(PASSWORDS.values()) & set(SERVICE["environment"].values())
 
 
+def test_prometheus_of_the_profile_is_a_source_beside_the_store() -> None:
+    store, prometheus = sources()
+    assert (store["isDefault"], prometheus["isDefault"]) == (True, False)
+    assert (prometheus["type"], prometheus["url"]) == ("prometheus", "$GRAFANA_PROMETHEUS_URL")
+    assert SERVICE["environment"]["GRAFANA_PROMETHEUS_URL"] == "http://prometheus:9090"
+    assert len({each["uid"] for each in sources()}) == 2
+
+
 def test_paths_of_the_service_are_those_of_the_provisioning() -> None:
     mounted = dict(each.split(":")[:2] for each in SERVICE["volumes"])
     [provider] = yaml.safe_load((FOLDER / "provisioning/dashboards/tickwire.yaml").read_text())["providers"]
@@ -98,6 +110,7 @@ def test_service_listens_on_the_loopback_and_lets_nobody_in_without_a_password()
     environment = SERVICE["environment"]
     assert (environment["GF_SECURITY_ADMIN_PASSWORD"], environment["GF_AUTH_ANONYMOUS_ENABLED"]) == ("second", "false")
     script = compose()["services"]["grafana-role"]["command"][0]
+    assert ': "${PROMETHEUS_KEY:?set PROMETHEUS_KEY in .env to a key with the scope observe}"' in script
     assert ': "${GRAFANA_DB_PASSWORD:?set GRAFANA_DB_PASSWORD in .env}"' in script
     assert ': "${GRAFANA_ADMIN_PASSWORD:?set GRAFANA_ADMIN_PASSWORD in .env}"' in script
     assert SERVICE["depends_on"]["grafana-role"] == {"condition": "service_completed_successfully"}

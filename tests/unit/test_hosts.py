@@ -73,7 +73,7 @@ def hub(hosts: Hosts, origins: Origins) -> Client:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"ok"]
 
-    return Client(Door(application, hosts, origins, RefusedOrigins(time.monotonic)))
+    return Client(Door(application, hosts, origins, RefusedOrigins(time.monotonic), AccessCounts()))
 
 
 def rest(hosts: Hosts, origins: Origins) -> Client:

@@ -27,7 +27,7 @@ def hub(refused: RefusedOrigins, origins: Origins) -> Client:
         start_response("200 OK", [])
         return [b"ok"]
 
-    return Client(Door(application, Hosts(), origins, refused))
+    return Client(Door(application, Hosts(), origins, refused, AccessCounts()))
 
 
 def rest(refused: RefusedOrigins, origins: Origins) -> Client:

@@ -11,6 +11,7 @@ from api.hub.plain.sockets import PlainSockets
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.places import Places
+from api.hub.transport.limits.totals import ConnectionTotals
 from api.hub.transport.plain_socket import PING, PlainSocket
 from api.hub.transport.websocket import WebSocket
 from api.hub.transport.wire import close_frame, text
@@ -35,7 +36,7 @@ class Sockets:
         self.clock = Clock()
         self.engine = SimpleNamespace(
             loop=StillLoop(), limits=LIMITS, allowance=Allowance(50, 200, self.clock), places=Places(LIMITS, Peers()), each_tick=[],
-            slow_clients=0, make_room=lambda: None,
+            slow_clients=0, make_room=lambda: None, totals=ConnectionTotals(),
         )  # fmt: skip
         self.sockets = PlainSockets(self.engine, heartbeat=HEARTBEAT, join=JOIN)  # type: ignore[arg-type]
         self.handler = SimpleNamespace(received=lambda *_: None, ended=lambda peer: None)

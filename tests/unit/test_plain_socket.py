@@ -60,7 +60,7 @@ class Host:
     def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
         raise AssertionError("no message is expected")
 
-    def forget(self, peer: PlainSocket) -> None:
+    def forget(self, peer: PlainSocket, reason: str) -> None:
         self.forgotten += 1
 
     def flooded(self, peer: PlainSocket) -> None:

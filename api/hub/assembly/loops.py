@@ -12,8 +12,9 @@ from flask_socketio import SocketIO
 
 from api.hub.assembly.callers import Callers
 from api.hub.assembly.market import Market
+from api.hub.assembly.measures import HubMeasures
 from api.hub.assembly.transport import Transport
-from api.hub.health import HubHealth
+from api.hub.health import HubHealth, live
 from api.hub.own_report import REPORT_ROUND_SECONDS
 from api.hub.relay import Relay
 from api.refresh.leases import LeaseLoop
@@ -26,6 +27,7 @@ RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10
 BOOKS_ROUND_SECONDS = 5.0
 STATUS_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 LEASE_ROUND_SECONDS = 10.0  # likewise
+LAG_ROUND_SECONDS = 10 / 3  # as of the relay
 REPORTS_ROUND_SECONDS = 10.0  # likewise
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 
@@ -38,7 +40,7 @@ class Loop(NamedTuple):
     seconds: float
 
 
-def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop) -> list[Loop]:
+def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop, measures: HubMeasures) -> list[Loop]:
     """Return the loops of the hub. The alert notifier runs in that of the relay."""
     loops = [
         Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
@@ -51,6 +53,8 @@ def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, 
         Loop("instruments", changes.run, FEED_ROUND_SECONDS),
         Loop("access", access.run, FEED_ROUND_SECONDS),
         Loop("leases", leases.run, LEASE_ROUND_SECONDS),
+        Loop("loop-lag", measures.loop_lag.run, LAG_ROUND_SECONDS),
+        Loop("performance-log", measures.performance.run, LAG_ROUND_SECONDS),
     ]
     if access.token_keys is not None:
         loops.append(Loop("token-keys", access.token_keys.run, FEED_ROUND_SECONDS))
@@ -65,12 +69,13 @@ def start_loops(socketio: SocketIO, loops: Iterable[Loop], stop: threading.Event
 
 
 def make_health(callers: Callers, relay: Relay, transport: Transport, stop: threading.Event) -> HubHealth:
-    """Return the answer of `/hub/health`, which has a route from now on."""
+    """Return the answer of `/hub/health`. It and `/hub/live` have routes from now on."""
     sockets = transport.engine.sockets
     health = HubHealth(
         relay, callers.access, callers.authenticator, callers.peers, lambda: _serves(stop), lambda: {"sessions": len(sockets)}
     )
-    transport.app.add_url_rule("/hub/health", view_func=lambda: health.answer(request.environ))
+    transport.app.add_url_rule("/hub/health", "health", view_func=lambda: health.answer(request.environ))
+    transport.app.add_url_rule("/hub/live", "live", view_func=lambda: live(HEARTBEATS.silent()))
     return health
 
 

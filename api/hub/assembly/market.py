@@ -29,12 +29,15 @@ from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.requests import PRICE
 from api.hub.topic_log import TopicLog
 from api.hub.transport.eventlet_loop import Eventlet
+from config.exposition import Families
 from config.settings import Settings
 from db import topics
 from db.bus import Bus, ReportLimits
 from db.postgres import Store
 from db.timestamps import format_time
 from health.timing import Timing
+
+METRICS_KIND = "metrics"  # of subscriptions
 
 
 class Market(NamedTuple):
@@ -59,14 +62,23 @@ class Market(NamedTuple):
 
 
 def make_market(
-    settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], instruments: list[str], timing: Timing
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    instruments: list[str],
+    timing: Timing,
+    families: Callable[[], Families] | None,
 ) -> Market:
-    """Return the relay and its parts; `instruments` are the enabled ones."""
-    fanouts = {namespace: Fanout(time.monotonic, Eventlet().call_later, namespace) for namespace in namespaces()}
+    """Return the relay and its parts; `instruments` are the enabled ones.
+
+    `families` are the metrics of the report, None without them.
+    """
+    fanouts = {namespace: _fanout(namespace) for namespace in namespaces()}
     topic_log, rules, known, clients = TopicLog(), RuleIndex(), set(instruments), Clients()
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
-    report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
+    report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing, families)
     metrics = MetricsRooms(fanouts[METRICS_SPACE])
     snapshots = SnapshotFeed(clock, [metrics.update])
     books = BookFeed(bus, known, settings.heartbeat_interval, clock, time.monotonic)
@@ -102,6 +114,12 @@ def make_market(
         status=status,
         listeners=listeners,
     )
+
+
+def _fanout(namespace: str) -> Fanout:
+    """Return the fan-out of a namespace; every room of `/metrics` is of one kind."""
+    kinds = (lambda room: METRICS_KIND) if namespace == METRICS_SPACE else topics.kind_of
+    return Fanout(time.monotonic, Eventlet().call_later, namespace, kind_of=kinds)
 
 
 def _take_latest(bus: Bus, snapshots: SnapshotFeed, status: StatusFeed) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from api.hub.assembly.callers import Callers, retry_after
-from api.hub.assembly.market import Market
+from api.hub.assembly.market import METRICS_KIND, Market
 from api.hub.assembly.transport import Transport
+from api.hub.plain.books.rooms import OBSERVERS_ROOM
 from api.hub.plain.books.service import PlainBooks
 from api.hub.plain.layer import PlainLayer, PlainSettings
 from api.hub.plain.metrics.service import PlainMetrics
@@ -16,6 +17,7 @@ from api.refresh.service import AccessControl
 from config.access.modes import REQUIRED
 from config.settings import Settings
 from db import topics
+from db.topics import kind_of
 
 PLAIN_ROUTES = 2  # each one has `WS_MAX_CONNECTIONS`
 
@@ -28,7 +30,7 @@ def make_plain(settings: Settings, callers: Callers, transport: Transport, marke
         join=settings.auth_join_seconds,
         required=callers.access.mode == REQUIRED,
     )
-    layer = PlainLayer(chosen, transport.engine, callers.authenticator, callers.limits, callers.peers, clock, retry_after)
+    layer = PlainLayer(chosen, transport.engine, callers.authenticator, callers.limits, callers.peers, clock, retry_after, _kind_of)
     metrics = PlainMetrics(layer.fanout, settings.metric_collection_interval, clock)
     market.snapshots.takers.append(metrics.rooms.take)
     market.listeners[topics.OBSERVABILITY_EVENTS].append(metrics.event)
@@ -36,6 +38,11 @@ def make_plain(settings: Settings, callers: Callers, transport: Transport, marke
     layer.add(PlainBooks(layer.fanout, market.books, market.status, market.known, clock))
     market.relay.after_batch.append(layer.fanout.flush_in_parts)
     return layer
+
+
+def _kind_of(room: str) -> str:
+    """Return the kind of a room: those of `/ws/metrics` are of one kind."""
+    return kind_of(room) or ("" if room == OBSERVERS_ROOM else METRICS_KIND)
 
 
 def connect_plain(plain: PlainLayer, access: AccessControl, market: Market) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from api.hub.fanout.clocks import Clock, Clocks
@@ -18,21 +19,23 @@ _Value = TypeVar("_Value")
 class Cohort:
     """Clients with the same holdings."""
 
-    __slots__ = ("boxes", "clocks", "holdings", "pending", "slotted")
+    __slots__ = ("boxes", "clocks", "holdings", "kinds", "pending", "slotted")
 
-    def __init__(self, holdings: frozenset[Holding], clocks: dict[Clock, list[str]]) -> None:
+    def __init__(self, holdings: frozenset[Holding], clocks: dict[Clock, list[str]], kinds: Mapping[str, int]) -> None:
         self.holdings = holdings
         self.clocks = clocks  # clock -> its rooms
+        self.kinds = kinds  # kind of room -> number of rooms
         self.slotted = frozenset(clock.rate for clock in clocks if clock.slot is not None)  # rates
         self.boxes: dict[str, Outbox] = {}  # client -> its outbox
         self.pending: list[Frame] = []  # sent by the next flush
 
 
 class Cohorts:
-    """All cohorts of one fan-out."""
+    """All cohorts of one fan-out. `kind_of` returns the kind of a room."""
 
-    def __init__(self, clocks: Clocks) -> None:
+    def __init__(self, clocks: Clocks, kind_of: Callable[[str], str]) -> None:
         self._clocks = clocks
+        self._kind_of = kind_of
         self._cohorts: dict[frozenset[Holding], Cohort] = {}
         self.live: dict[str, dict[Cohort, None]] = {}  # room -> cohorts without a rate
         self.rated: dict[str, dict[Clock, dict[Cohort, None]]] = {}  # room -> clock -> cohorts
@@ -46,7 +49,8 @@ class Cohorts:
         holdings = frozenset(held.items())
         cohort = self._cohorts.get(holdings)
         if cohort is None:
-            cohort = self._cohorts[holdings] = Cohort(holdings, self._clocks_of(holdings))
+            kinds = Counter(map(self._kind_of, held))
+            cohort = self._cohorts[holdings] = Cohort(holdings, self._clocks_of(holdings), kinds)
             for room, rate in holdings:
                 if rate is None:
                     self.live.setdefault(room, {})[cohort] = None

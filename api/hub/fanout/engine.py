@@ -6,6 +6,7 @@ joined batch. Each client of the cohort gets the same bytes in one `send()`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from api.hub.fanout.cohorts import Cohort
@@ -13,6 +14,7 @@ from api.hub.fanout.sending import Sender, joined
 from api.hub.fanout.ticks import Ticks
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Frame, Replayed, event
+from db.topics import kind_of
 
 Rooms = tuple[str, ...]  # destination of a broadcast; empty: every client of the namespace
 
@@ -38,6 +40,7 @@ class Fanout:
 
     `now` is a monotonic clock in seconds; `call_later(seconds, function)` calls the function once.
     `busy` is true while other work of the loop waits, before which `flush_in_parts` makes a pause.
+    `kind_of` returns the kind of a room, by which `subscriptions` counts.
 
     `fresh` returns the newest snapshot of a room of links, itself a link of the room, or None. Set
     it before the first client, in at most one namespace. The snapshot contains every link that was
@@ -54,12 +57,14 @@ class Fanout:
         call_later: Callable[[float, Callable[[], None]], None],
         namespace: str = "/",
         busy: Callable[[], bool] = lambda: False,
+        kind_of: Callable[[str], str] = kind_of,
     ) -> None:
         self.namespace = namespace
+        self.subscriptions: Counter[str] = Counter()  # kind of room -> clients in rooms, once for each room
         self._sender = Sender(call_later, busy)
         self._boxes: dict[str, Outbox] = {}  # client -> its outbox
         self._holdings: dict[str, dict[str, float | None]] = {}  # client -> room -> rate
-        self._ticks = Ticks(now, call_later, self._sender, lambda room: None if self.fresh is None else self.fresh(room))
+        self._ticks = Ticks(now, call_later, self._sender, lambda room: None if self.fresh is None else self.fresh(room), kind_of)
         self._cohorts = self._ticks.cohorts
         self._cohort_of: dict[str, Cohort] = {}
 
@@ -79,6 +84,16 @@ class Fanout:
     def batched(self) -> int:
         """Number of messages in these sends."""
         return self._sender.batched
+
+    @property
+    def sends(self) -> int:
+        """Number of batches that broadcasts handed to outboxes."""
+        return self._sender.sends
+
+    @property
+    def sent_bytes(self) -> int:
+        """Number of bytes in these batches."""
+        return self._sender.sent_bytes
 
     # clients and rooms
 
@@ -184,10 +199,14 @@ class Fanout:
         """Put the client into the cohort of its holdings."""
         cohort = self._cohort_of[client] = self._cohorts.of(self._holdings[client])
         cohort.boxes[client] = self._boxes[client]
+        for kind, count in cohort.kinds.items():
+            self.subscriptions[kind] += count
 
     def _unsettle(self, client: str) -> None:
         cohort = self._cohort_of.pop(client)
         del cohort.boxes[client]
+        for kind, count in cohort.kinds.items():
+            self.subscriptions[kind] -= count
         if not cohort.boxes:
             self._cohorts.drop(cohort)
             self._sender.forget(cohort)
@@ -260,7 +279,3 @@ class Fanout:
         if (rate := self._holdings[client][room]) is not None:
             self._cohorts.clock_of(self._cohort_of[client], room, rate).seen(client, room)
         return self.fresh(room)
-
-
-def _joined(frames: Sequence[Frame]) -> bytes:
-    return frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])

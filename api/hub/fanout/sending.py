@@ -23,6 +23,8 @@ class Sender:
         self.delivered = 0  # messages handed to outboxes by broadcasts
         self.batches = 0  # sends to one cohort
         self.batched = 0  # messages in them
+        self.sends = 0  # batches handed to outboxes, each one write to a socket that takes bytes
+        self.sent_bytes = 0  # in these
 
     @property
     def waits(self) -> bool:
@@ -53,6 +55,8 @@ class Sender:
             box.push(data, frames)
             count += 1
         self.delivered += count * len(frames)
+        self.sends += count
+        self.sent_bytes += count * len(data)
 
     def flush(self) -> None:
         """Send all pending frames."""

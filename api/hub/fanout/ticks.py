@@ -22,12 +22,13 @@ class Ticks:
         call_later: Callable[[float, Callable[[], None]], None],
         sender: Sender,
         fresh: Callable[[str], Frame | None],
+        kind_of: Callable[[str], str],
     ) -> None:
         self._now = now
         self._sender = sender
         self._fresh = fresh
         self.clocks = Clocks(now, call_later, self._tick)
-        self.cohorts = Cohorts(self.clocks)
+        self.cohorts = Cohorts(self.clocks, kind_of)
 
     def note(self, room: str, frame: Frame) -> None:
         """Keep the frame for the next tick of each clock of the room."""

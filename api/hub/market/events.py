@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 from marshmallow import Schema
 
+from api.access.audit import Audit
 from api.access.model import OBSERVE, READ, Access
 from api.errors import ErrorCode, Refusal, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
@@ -42,7 +43,7 @@ class Answer(NamedTuple):
 class MarketEvents:
     """Serves the events of the namespace. No handler waits.
 
-    `timestamp()` returns the time in contract form.
+    `timestamp()` returns the time in contract form. `audit` receives the rejected instruments.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class MarketEvents:
         books: BookRooms,
         alerts: AlertRequests,
         timestamp: Callable[[], str],
+        audit: Audit,
     ) -> None:
         self._fanout = fanout
         self.prices = prices
@@ -61,6 +63,8 @@ class MarketEvents:
         self.alert_room = AlertRoom(fanout)
         self._alerts = alerts
         self._timestamp = timestamp
+        self._audit = audit
+        self.recoveries = {True: 0, False: 0}  # positions after which all messages were there, and those after which not
 
     def set_instruments(self, instruments: Sequence[str], clients: Clients, pause: Callable[[], None]) -> None:
         """Serve these instruments from now on; clients leave the rooms of removed ones.
@@ -105,6 +109,9 @@ class MarketEvents:
         books = self.books.judge(asked["books"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
         missed = self.prices.missed(client.id, accepted, held, asked["since"])
+        for frames in missed.values():
+            self.recoveries[frames is not None] += 1
+        self._audit.forbidden_instruments(rejections.forbidden)
         rate = granted(asked["max_rate"]) if asked["pairs"] or asked["books"] else None
         self.prices.join(client.id, accepted, rate)
         self.candles.join(client.id, candles)

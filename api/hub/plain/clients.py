@@ -19,6 +19,7 @@ from api.hub.plain.sockets import UNAUTHORIZED_CODE, PlainSockets, no_credential
 from api.hub.rights.limits import HubLimits
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.places import TooMany
+from api.hub.transport.limits.totals import PROTOCOL_ERROR, SERVER_FULL
 from api.hub.transport.plain_socket import FLOOD_CODE, TRY_AGAIN_CODE, PlainSocket
 from db.timestamps import format_time
 
@@ -30,6 +31,13 @@ _CLOSE_CODES = {
     ErrorCode.TOO_MANY_REQUESTS: FLOOD_CODE,
     ErrorCode.SERVER_FULL: TRY_AGAIN_CODE,
     ErrorCode.UNAVAILABLE: TRY_AGAIN_CODE,
+}
+
+# The reason of its end, likewise.
+_REASONS = {
+    ErrorCode.UNKNOWN_INSTRUMENT: PROTOCOL_ERROR,
+    ErrorCode.TOO_MANY_REQUESTS: "rate limit",
+    ErrorCode.SERVER_FULL: SERVER_FULL,
 }
 
 
@@ -113,6 +121,7 @@ class PlainClients(Generic[Chosen]):
             self._service.check(options, access)
         except Refusal as refusal:
             if refusal.code not in may_follow:
+                self._limits.audit.forbidden(refusal)
                 raise
             return None
         return access
@@ -126,6 +135,7 @@ class PlainClients(Generic[Chosen]):
             self._check_room()
             shared = self._limits.open(peer.id, handshake, access)
         except Refusal as refusal:
+            self._limits.audit.forbidden(refusal)
             self._refuse(peer, refusal)
         else:
             self._admit(peer, access, shared)
@@ -143,7 +153,7 @@ class PlainClients(Generic[Chosen]):
 
     def _refuse(self, peer: PlainSocket, refusal: Refusal) -> None:
         code = _CLOSE_CODES.get(refusal.code, UNAUTHORIZED_CODE)
-        peer.close("unauthorized", code=code, error=frames.error(refusal))
+        peer.close(_REASONS.get(refusal.code, "unauthorized"), code=code, error=frames.error(refusal))
 
     # calls of sockets
 
@@ -163,6 +173,7 @@ class PlainClients(Generic[Chosen]):
                 self._service.read(data, binary=binary)  # an unknown frame is refused as such
                 raise no_credential(self._join_seconds)
         except Refusal as refusal:
+            self._limits.audit.forbidden(refusal)
             peer.outbox.put(frames.error(refusal))
 
     def _serve(self, peer: PlainSocket, client: Client, data: bytes, binary: bool) -> None:

@@ -42,6 +42,7 @@ class PlainLayer:
 
     A broadcast names its rooms: without rooms it would reach the clients of all routes. `clock`
     returns aware UTC, `retry_after()` the time after which a refused client may try again.
+    `kind_of` returns the kind of a room, for the figures of the hub.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PlainLayer:
         peers: Peers,
         clock: Callable[[], datetime],
         retry_after: Callable[[], float],
+        kind_of: Callable[[str], str],
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -63,12 +65,20 @@ class PlainLayer:
         self._retry_after = retry_after
         self._clients: dict[str, PlainClients[Any]] = {}  # route -> its clients
         self._sockets = PlainSockets(engine, heartbeat=settings.heartbeat, join=settings.join)
-        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy)
+        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy, kind_of)
         engine.each_tick.append(self._tick)
 
     def __len__(self) -> int:
         """The number of admitted clients of all routes."""
         return sum(map(len, self._clients.values()))
+
+    def conflated(self) -> int:
+        """Return the number of frames that all outboxes have dropped since the start."""
+        return self._sockets.conflated()
+
+    def waiting_bytes(self) -> list[int]:
+        """Return the bytes that wait in the outbox of each socket."""
+        return [peer.outbox.size for peer in self._sockets]
 
     def add(self, service: Service[Chosen]) -> None:
         """Serve the route of `service` from now on."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from api.errors import ErrorCode, Refusal
 from api.hub.plain import frames
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.plain_socket import FLOOD_CODE, PING, SLOW_CODE, PlainSocket
+from config.logs.client import client_fields
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class PlainSockets:
         self._texting: set[str] = set()  # ids of sockets that receive a text ping too
         self._waiting: dict[str, float] = {}  # id -> latest time of its credential, in that order
         self._pings: deque[tuple[float, str]] = deque()  # (time of the next one, id), also of ended sockets
+        self._conflated = 0  # frames dropped by sockets that have ended
         self._slow = Throttle(monotonic=self._now)
         self.stopping: list[PlainSocket] = []  # closed by `stop`
         engine.each_tick.append(self.tick)
@@ -66,12 +68,21 @@ class PlainSockets:
         """Return the socket of a client; None if it has ended."""
         return self._sockets.get(name)
 
+    def conflated(self) -> int:
+        """Return the number of frames that all outboxes have dropped since the start."""
+        return self._conflated + sum(peer.outbox.conflated for peer in self._sockets.values())
+
+    def __iter__(self) -> Iterator[PlainSocket]:
+        """Iterate over a copy: sockets may come and go in the meantime."""
+        return iter(list(self._sockets.values()))
+
     # opening
 
     def add(self, name: str, address: str, handler: Handler, *, text_heartbeat: bool) -> PlainSocket:
         """Return a new socket, which waits for a credential. `places.check` comes before."""
         self._engine.make_room()
         peer = PlainSocket(self, name, address, frames.gap_notice)
+        self._engine.totals.opened += 1
         self._sockets[name] = peer
         self._handlers[name] = handler
         if text_heartbeat:
@@ -92,7 +103,9 @@ class PlainSockets:
     def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
         self._handlers[peer.id].received(peer, data, binary)
 
-    def forget(self, peer: PlainSocket) -> None:
+    def forget(self, peer: PlainSocket, reason: str) -> None:
+        self._engine.totals.end(reason)
+        self._conflated += peer.outbox.conflated
         self._sockets.pop(peer.id, None)
         self._texting.discard(peer.id)
         self._waiting.pop(peer.id, None)
@@ -111,7 +124,8 @@ class PlainSockets:
         if code == SLOW_CODE and not peer.closed:
             self._engine.slow_clients += 1
             if count := self._slow.due("slow"):
-                log.warning("disconnected a slow client", extra={"sid": peer.id, "waiting_bytes": peer.outbox.size, "count": count})
+                fields = {**client_fields(peer.id, "disconnect"), "waiting_bytes": peer.outbox.size, "count": count}
+                log.warning("disconnected a slow client", extra=fields)
         peer.close(reason, code=code)
 
     def end_surplus(self, name: str, refusal: Refusal) -> bool:
@@ -127,7 +141,7 @@ class PlainSockets:
         """Ping clients; close silent and blocked ones, and those without a credential in time."""
         now = self._now()
         for name in [name for name, due in self._waiting.items() if due <= now]:
-            self._sockets[name].close("transport close", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
+            self._sockets[name].close("unauthorized", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
         latest = now - _SILENT_HEARTBEATS * self._heartbeat
         suspects = [peer for peer in self._sockets.values() if peer.heard <= latest or peer.blocked_since is not None]
         for peer in suspects:

@@ -28,12 +28,14 @@ from api.hub.transport.limits.deadlines import Deadlines
 from api.hub.transport.limits.floods import Floods
 from api.hub.transport.limits.places import Places, TooMany
 from api.hub.transport.limits.states import count_states
+from api.hub.transport.limits.totals import SERVER_FULL, ConnectionTotals
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import CLOSE, NOOP, GapNotice, Session
 from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.requests import EngineRequests, StartResponse
 from api.hub.transport.websocket import Loop, WebSocket
 from api.hub.transport.wire import Frame
+from config.logs.client import client_fields
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.loop = loop
         self.limits = limits
         self.sockets: dict[str, Session] = {}  # sid -> session
+        self.totals = ConnectionTotals()
         self.slow_clients = 0  # disconnected because of a full outbox or a blocked socket
         self.closing: set[WebSocket] = set()  # that have sent Close and have not ended
         self.allowance = Allowance(limits.events_per_second, limits.events_at_once, now)
@@ -102,6 +105,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.make_room()
         session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
         self.sockets[session.sid] = session
+        self.totals.opened += 1
         self.places.open(session)
         self._deadlines.add(session)
         opening = {
@@ -122,7 +126,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def make_room(self) -> None:
         """Close one session without a namespace, or a waiting plain socket, if the pool is full."""
         if surplus := self.places.surplus():
-            surplus.close(self.reason.SERVER_DISCONNECT, code=_CROWDED_OUT_CODE)
+            surplus.close(SERVER_FULL, code=_CROWDED_OUT_CODE)
 
     def tick(self) -> None:
         """Ping and expire sessions. The loop calls it every `limits.tick_seconds`."""
@@ -176,10 +180,11 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self._deadlines.forget(session)
         self.places.forget(session)
         self._conflated += session.outbox.conflated
+        self.totals.end(reason, "" if session.joined else session.refused)
         try:
             self.handlers["disconnect"](session.sid, reason)
         except Exception:
-            log.exception("failed to handle the end of a session")
+            log.exception("failed to handle the end of a session", extra=client_fields(session.sid, "disconnect"))
 
     def defer(self, session: Session, reason: str) -> None:
         """Close the session in the next round of the loop."""
@@ -192,7 +197,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         for session, reason in deferred:
             if reason == "slow consumer" and not session.closed:
                 self.slow_clients += 1
-                log.warning("disconnected a slow client", extra={"sid": session.sid, "waiting_bytes": session.outbox.size})
+                fields = {**client_fields(session.sid, "disconnect"), "waiting_bytes": session.outbox.size}
+                log.warning("disconnected a slow client", extra=fields)
             session.close(reason)
 
     def note_pong(self, session: Session) -> None:

@@ -28,6 +28,7 @@ from api.hub.transport.client_json import Json, problem_of
 from api.hub.transport.eventlet_http import Protocol as Protocol
 from api.hub.transport.eventlet_http import detach as detach
 from api.hub.transport.host import Limits
+from api.hub.transport.limits.totals import end_after
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
@@ -221,13 +222,14 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
         return handler(sid, *args)
 
     def _connect(self, handler: Callable[..., Any], namespace: str, sid: str, _environ: Any, auth: Mapping[str, Any] | None = None) -> Any:
+        session = self.server.session_of(sid, namespace)
         try:
             if problem := problem_of(auth):
                 raise Refusal(ErrorCode.INVALID_PAYLOAD, "Invalid auth.", {"auth": [problem]})
-            session = self.server.session_of(sid, namespace)
             answer = handler(sid, session.handshake(namespace, auth))
             session.accept(auth)
         except Refusal as refusal:
+            session.refused = end_after(refusal.code)
             body = error_body(refusal.code, str(refusal), "connect", refusal.details)
             raise ConnectionRefusedError(body["code"], body) from None
         return answer

@@ -9,6 +9,7 @@ from typing import Protocol
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import Allowance, Bucket
+from api.hub.transport.limits.totals import reason_of
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.websocket import Loop, WebSocket
 from api.hub.transport.wire import Frame, Opcode
@@ -28,7 +29,7 @@ class PlainHost(Protocol):
     def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
         """Handle a message of the client, also if its bucket had no token."""
 
-    def forget(self, peer: PlainSocket) -> None:
+    def forget(self, peer: PlainSocket, reason: str) -> None:
         """Remove a socket that has ended. Raises nothing."""
 
     def flooded(self, peer: PlainSocket) -> None:
@@ -60,6 +61,11 @@ class PlainSocket:
         self._last_code: int | None = None  # of the Close frame that follows the waiting bytes
         self._linger_seconds: float | None = None  # for the answer to that frame
 
+    @property
+    def sid(self) -> str:
+        """The id as the name that all kinds of sessions have."""
+        return self.id
+
     def open_socket(self, socket: WebSocket) -> None:
         """Send everything through this WebSocket from now on."""
         self.socket = socket
@@ -77,7 +83,7 @@ class PlainSocket:
         if self.closed:
             return
         self.closed = True
-        self.host.forget(self)
+        self.host.forget(self, reason)
         if self.socket is None:
             self.outbox.shut()
         elif code is None:
@@ -153,4 +159,4 @@ class PlainSocket:
     def ended(self, code: int | None) -> None:
         if self.closed and code is None:
             self._give_up()
-        self.close("transport close", code=code)
+        self.close(reason_of(code), code=code)

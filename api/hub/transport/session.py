@@ -11,6 +11,7 @@ from api.access.model import Handshake, Presented
 from api.hub.transport import wire
 from api.hub.transport.host import Host
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket, Connects
+from api.hub.transport.limits.totals import reason_of
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.websocket import WebSocket
 from api.hub.transport.wire import Frame, Opcode, WireError
@@ -75,6 +76,7 @@ class Session:
         "pong_due",
         "posting",
         "presented",
+        "refused",
         "sid",
         "socket",
         "upgrading",
@@ -112,6 +114,7 @@ class Session:
         self.pong_due = 0.0  # latest time of the pong, if one is awaited; else 0
         self.message_limit = 0  # bytes of one message of the client; 0: the limit of all sessions
         self.join_due = 0.0  # latest time of a CONNECT, if no namespace is held; else 0
+        self.refused = ""  # the end of a client whose last CONNECT was refused
 
     # namespaces
 
@@ -188,7 +191,7 @@ class Session:
         self._pay()
 
     def ended(self, code: int | None) -> None:
-        self.close("transport close", code=code)
+        self.close(reason_of(code), code=code)
 
     # packets
 

@@ -26,8 +26,10 @@ from api.hub.transport.client_json import Unusable
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.host import Later
 from api.hub.transport.limits.bucket import MAX_CONNECTS
+from api.hub.transport.limits.totals import LIMIT
 from api.hub.transport.session import Session
 from api.hub.transport.wire import WireError
+from config.logs.client import client_fields
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,7 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         session: Session = self.eio.sockets[eio_sid]
         session.connects.refused = not session.connects.take() or not session.bucket.paid
         if session.connects.refused:
+            session.refused = LIMIT
             message = f"More than {MAX_CONNECTS} CONNECT packets in a minute, or too many packets."
             details = {"retry_after": max(session.connects.retry_after(), session.bucket.retry_after())}
             body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "connect", details)
@@ -158,7 +161,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             try:
                 self._handle_disconnect(eio_sid, namespace, reason)
             except Exception:
-                log.exception("failed to handle the disconnect of a client", extra={"namespace": namespace})
+                fields = {**client_fields(eio_sid, "disconnect"), "namespace": namespace}
+                log.exception("failed to handle the disconnect of a client", extra=fields)
         self.environ.pop(eio_sid, None)
 
     def _handle_event_internal(self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None) -> None:  # noqa: A002

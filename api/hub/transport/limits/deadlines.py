@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from weakref import ref
 
 from api.hub.transport.host import Limits
+from api.hub.transport.limits.totals import NO_NAMESPACE
 from api.hub.transport.session import Session
 
 # Timers of two machines differ by this much: a pong that is late by less is in time.
@@ -63,7 +64,7 @@ class Deadlines:
                 session.close("ping timeout")
         for session in _due(self._joins, now):
             if session.join_due and now >= session.join_due:
-                session.close("transport close")
+                session.close(NO_NAMESPACE)
         for session, since in list(self._blocked.items()):
             if now - since > self._limits.blocked_seconds:
                 self._defer(session, "slow consumer")

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from api.access.counts import HOST, ORIGIN, AccessCounts
 from api.access.credentials import refuse_query
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
 from api.errors import Refusal
@@ -26,19 +27,22 @@ class Door:
     `SERVER_NAME` is the local address of the connection, as eventlet has it.
     """
 
-    def __init__(self, application: Application, hosts: Hosts, origins: Origins, refused: RefusedOrigins) -> None:
+    def __init__(self, application: Application, hosts: Hosts, origins: Origins, refused: RefusedOrigins, counts: AccessCounts) -> None:
         self._application = application
         self._hosts = hosts
         self._origins = origins
         self._refused = refused
+        self._counts = counts
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path, host, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
         if path not in OPEN_PATHS and not self._hosts.allow(host, environ.get("SERVER_NAME", "")):
+            self._counts.refused(HOST)
             return _forbid(path, start_response, "the host is not allowed: see ALLOWED_HOSTS")
         if origin is None:
             return self._serve(path, environ, start_response)
         if not self._origins.allow(origin, host):
+            self._counts.refused(ORIGIN)
             self._refused.note(origin)
             return _forbid(path, start_response, "the origin is not allowed: see CORS_ORIGINS")
         more = self._origins.headers(origin) + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])

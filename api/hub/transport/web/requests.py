@@ -10,11 +10,13 @@ from urllib.parse import parse_qs
 from api.hub.transport.host import Limits
 from api.hub.transport.http_requests import Refused, answer_headers, bad_request, read_body, too_large, unknown_sid
 from api.hub.transport.limits.floods import Floods
+from api.hub.transport.limits.totals import PROTOCOL_ERROR
 from api.hub.transport.session import Session
 from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.upgrade import UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
+from config.logs.client import client_fields
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class EngineRequests:
         if count := self._old_versions.due("version"):
             log.warning(
                 "refused a client of another protocol version: the hub serves Engine.IO 4 (socket.io-client 3 and 4, python-socketio 5)",
-                extra={"engine_io": version[:8], "count": count},
+                extra={"event": "connect", "engine_io": version[:8], "count": count},
             )
 
     # polling
@@ -137,7 +139,7 @@ class EngineRequests:
 
     def _serve_poll(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
         if session.poll is not None:
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)
             raise bad_request()
         if session.polling_answer is None and session.outbox.idle and not self._wait_for_poll(session, environ):
             session.close(self._sessions.reason.TRANSPORT_ERROR)
@@ -146,17 +148,18 @@ class EngineRequests:
 
     def _serve_post(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
         if session.posting:
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)
             raise bad_request()
         session.posting = True
         try:
             session.receive_payload(read_body(environ, session.message_limit or self._sessions.max_http_buffer_size))
         except WireError as error:
-            log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            fields = {**client_fields(session.sid, "message"), "reason": str(error), "close_code": error.code}
+            log.info("protocol error of a client", extra=fields)
+            session.close(PROTOCOL_ERROR)
             raise (too_large() if error.code == 1009 else bad_request()) from None
         except Exception:
-            session.close(self._sessions.reason.TRANSPORT_ERROR)
+            session.close(PROTOCOL_ERROR)  # an error of ours counts as 1011 does
             raise
         finally:
             session.posting = False
@@ -186,5 +189,5 @@ class EngineRequests:
         try:
             sock.send(answer)
         except OSError:
-            log.debug("connection lost during a handshake")  # the first read finds it too
+            log.debug("connection lost during a handshake", extra=client_fields(peer.sid, "connect"))  # the first read finds it too
         return WebSocket(sock, self._sessions.loop, peer, self._sessions.limits, self._sessions.closing)

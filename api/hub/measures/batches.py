@@ -1,0 +1,73 @@
+"""The times of the batches that the relay reads from the bus and sends to the sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from api.hub.measures.lags import Lags
+from api.hub.messages import Message
+from config.metrics import BOOK_LAG_BUCKETS, LAG_BUCKETS
+from db import topics
+from db.timestamps import parse_time
+from health.measures.stages import BUS, FANOUT, SOCKETS, STAGES, Stages
+
+SAMPLE_SECONDS = 0.01  # between two batches whose stages are noted, each for about 5 µs
+
+
+class BatchTimes:
+    """Notes the ages of messages at the sockets, and the durations of the stages.
+
+    Of each batch, the first message counts for `lags` and the first book for `book_lags`. A message
+    of a foreign program has no age: its stamp is not of the bus. Stages are sampled.
+    """
+
+    def __init__(self, stages: Stages = STAGES, clock: Callable[[], float] = time.time) -> None:
+        self.lags = Lags(LAG_BUCKETS)
+        self.book_lags = Lags(BOOK_LAG_BUCKETS)
+        self._stages = stages
+        self._clock = clock  # Unix time
+        self._firsts: dict[str, Message] = {}  # channel -> its first message in the batch
+        self._read = 0.0  # Unix time at which the batch was read
+        self._sampled = float("-inf")  # the same of the last batch whose stages were noted
+        self._counted = 0  # messages relayed until then
+
+    def begin(self) -> None:
+        """Begin with a batch that was just read."""
+        self._read = self._clock()
+        self._firsts.clear()
+
+    def note(self, message: Message) -> None:
+        """Note a relayed message of the batch."""
+        name = message.row.stream.name
+        if name not in self._firsts and message.epoch is not None:
+            self._firsts[name] = message
+
+    def end(self, relayed: Callable[[], int]) -> None:
+        """Note that the batch is sent; `relayed()` is the number of messages since the start."""
+        sent = self._clock()
+        if self._firsts:
+            ages = (sent - stamped for each in self._firsts.values() if (stamped := _stamped(each)) is not None)
+            if (age := next(ages, None)) is not None:
+                self.lags.observe(age)
+            if (book := self._firsts.get(topics.BOOKS)) is not None and (stamped := _stamped(book)) is not None:
+                self.book_lags.observe(sent - stamped)
+        if not 0 <= self._read - self._sampled < SAMPLE_SECONDS:  # also after a step of the clock
+            self._sample(sent, relayed())
+
+    def _sample(self, sent: float, relayed: int) -> None:
+        if relayed == self._counted:
+            return
+        self._sampled = sent
+        self._stages.count("relayed", relayed - self._counted)
+        self._counted = relayed
+        self._stages.record(FANOUT, sent - self._read)
+        if (price := self._firsts.get(topics.PRICES)) is not None and (stamped := _stamped(price)) is not None:
+            self._stages.record(BUS, self._read - stamped)
+            self._stages.record(SOCKETS, sent - stamped)
+
+
+def _stamped(message: Message) -> float | None:
+    """Return the Unix time at which the bus took a message; None if the message has none."""
+    stamp = message.row.stamp(message.data)
+    return None if stamp is None else parse_time(stamp).timestamp()
