@@ -13,6 +13,7 @@ COMMANDS = {
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
     "status": ("status", "status"),
+    "doctor": ("doctor", "doctor"),
     "watch": ("watch", "watch"),
     "publish": ("publish", "publish"),
     "replay": ("past", "replay"),

@@ -16,6 +16,7 @@ import click
 from cli.common import API_KEY, ROOT, chosen_settings, database, hub_urls, migrate_database, plain_errors
 from config.access.modes import REQUIRED
 from config.logs import setup as logs
+from config.logs.rotation import Rotation
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.variables import CHILD_OF_UP, variables_of
@@ -81,7 +82,8 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
                     click.echo(_ready(chosen, system, roles))
                     Watchdog().start()
                     log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
-                    keep(WATCH, partial(supervisor.supervise, write, look), lambda: supervisor.stop_asked, sys.exit)
+                    rotation = Rotation(folder / "logs", time.monotonic)
+                    keep(WATCH, partial(supervisor.supervise, write, look, rotation.look), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
@@ -117,7 +119,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     if not (chosen.database_url and chosen.redis_url):
         embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
     taken = (chosen.api_port, *chosen.hub_ports, *chosen.metrics_ports.values())
-    database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
+    database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken, connections=chosen.connections_needed())
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
     supervisor.start(*(replace(server, stop_rank=rank, blocked=blocked) for rank, server in ((2, redis), (3, database)) if server))

@@ -39,10 +39,13 @@ _MAX_PORT = 65535
 METRICS_LISTENERS = ("jobs", "observer", "books")  # processes that listen on METRICS_PORT
 _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
+_LEVELS = {"WARN": "WARNING"}  # accepted word -> level
 _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
+_SINGLE_PROCESSES = ("jobs", "books", "observer")  # of `up`
+_OTHER_CONNECTIONS = 10  # of checks, commands and elections
 
 
 class SettingsError(Exception):
@@ -314,15 +317,29 @@ class Settings:
     metrics_host: str = _var(Str(load_default="127.0.0.1"))
     metrics_port: int | None = _var(WholeNumber(load_default=None, validate=_PORT))
 
-    # DEBUG, INFO, WARNING, ERROR or CRITICAL; json or text; a file in place of stderr
+    # DEBUG, INFO, WARNING (or WARN), ERROR or CRITICAL, in any case; json or text; a file in place
+    # of stderr, which is opened again after a rename
     log_level: str = _var(Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])))
     log_format: str = _var(Str(load_default="json", validate=validate.OneOf(["json", "text"])))
     log_file: Path | None = _var(PathText(load_default=None))
+    # Performance lines: a file of their own, by default the normal log; seconds between two
+    # summaries, 0 writes none. With LOG_LEVEL=DEBUG each stored batch is one more line.
+    performance_log_file: Path | None = _var(PathText(load_default=None))
+    performance_log_seconds: float = _var(Float(load_default=60.0, validate=_NOT_NEGATIVE))
 
     @property
     def hub_ports(self) -> range:
         """Ports of the hub processes that `up` starts."""
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
+
+    def connections_needed(self, processes: int = 0) -> int:
+        """Return the connections that PostgreSQL must accept: those of all pools, and 10 more.
+
+        Every process of `up` has a pool; `processes` is the number of all known ones, if it is
+        larger.
+        """
+        of_up = len(_SINGLE_PROCESSES) + self.hub_workers + self.api_workers
+        return max(of_up, processes) * self.db_pool_max + _OTHER_CONNECTIONS
 
     @property
     def metrics_ports(self) -> dict[str, int]:
@@ -371,7 +388,8 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     given = {name.lower(): text.strip() for name, text in merged.items() if text and text.strip()}
     if merged.get("SOURCES") == "":
         given["sources"] = ""
-    given["log_level"] = given.get("log_level", "INFO").upper()
+    level = given.get("log_level", "INFO").upper()
+    given["log_level"] = _LEVELS.get(level, level)
     problems: dict[str, str] = {}
     values: dict[str, Any] = {}
     schema = _Environment(unknown=EXCLUDE)

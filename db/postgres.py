@@ -130,7 +130,7 @@ class Store:
             self._url,
             connect_timeout=max(2, self._timeout_ms // 1000),
             application_name=self._application,
-            options=f"-c timezone=UTC -c statement_timeout={self._timeout_ms}",
+            options=session_options(self._timeout_ms),
             # A server that vanished silently is noticed within 30 s, instead of libpq's 11 minutes.
             keepalives_idle=15,
             keepalives_interval=5,
@@ -139,6 +139,11 @@ class Store:
         )
         psycopg2.extensions.register_type(_AS_TEXT, connection)
         return connection
+
+
+def session_options(timeout_ms: int) -> str:
+    """Return the settings of every session of a store, as a connection sends them."""
+    return f"-c timezone=UTC -c statement_timeout={timeout_ms}"
 
 
 def cooperate(wait: Callable[[Any, bool, float | None], None], seconds: float) -> None:

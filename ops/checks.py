@@ -12,9 +12,10 @@ from config.loops import PROCESS_END, UNFIT_CODE
 from config.process.variables import is_child_of_up
 from config.secrets import scrub
 from config.settings import Settings
-from db.bus import Bus, BusError, BusLoginRefused
+from db.bounded import Unreached
+from db.bus import Bus, BusError, BusLoginRefused, RedisFacts
 from db.postgres import StoreError
-from db.server_facts import Unreached, address_of, read_facts
+from db.server_facts import address_of, read_facts
 from db.timestamps import utc_now
 from ops.process import StartError, Unfit
 from ops.servers import BUS_CHECKS, DATABASE_CHECKS, EMBEDDED_BUS, Finding, Kind, Server, no_bus, no_database
@@ -127,7 +128,7 @@ def _findings(service: str, servers: Iterable[Server], attempt: float = ATTEMPT_
     found: Findings = {}
 
     def run(server: Server) -> None:
-        judge = _judge_bus if server.is_bus else _judge_database
+        judge = judge_bus if server.is_bus else judge_database
         found[server] = judge(service, server, attempt, whole)
 
     threads = {server: threading.Thread(target=run, args=(server,), daemon=True) for server in servers}
@@ -140,7 +141,8 @@ def _findings(service: str, servers: Iterable[Server], attempt: float = ATTEMPT_
     return {server: found[server] for server in threads}
 
 
-def _judge_database(service: str, server: Server, attempt: float, whole: float) -> list[Finding]:
+def judge_database(service: str, server: Server, attempt: float = ATTEMPT_SECONDS, whole: float = WHOLE_SECONDS) -> list[Finding]:
+    """Return the findings about a PostgreSQL for this process or command."""
     try:
         facts = read_facts(server.url, attempt_seconds=attempt, seconds=whole - _SPARE_SECONDS)
     except StoreError as error:
@@ -148,11 +150,22 @@ def _judge_database(service: str, server: Server, attempt: float, whole: float) 
     return [finding for row in DATABASE_CHECKS if not row.skipped(service) and (finding := row.judge(server, facts))]
 
 
-def _judge_bus(service: str, server: Server, attempt: float, whole: float) -> list[Finding]:
+def judge_bus(
+    service: str,
+    server: Server,
+    attempt: float = ATTEMPT_SECONDS,
+    whole: float = WHOLE_SECONDS,
+    *,
+    complete: Callable[[RedisFacts], RedisFacts] = lambda facts: facts,
+) -> list[Finding]:
+    """Return the findings about a Redis for this process or command.
+
+    `complete` adds the facts that the server does not show.
+    """
     try:
         bus = Bus(server.url, utc_now, timeout=attempt)
         try:
-            facts = bus.server_facts()
+            facts = complete(bus.server_facts())
         finally:
             bus.close()
     except BusError as error:
@@ -184,7 +197,7 @@ def _warn(found: Findings) -> None:
     """Log each warning once: a process of `up` leaves them to `up`."""
     for server, findings in found.items() if not is_child_of_up() else ():
         for finding in findings:
-            if finding.kind is Kind.WARNING:
+            if finding.kind in (Kind.WARNING, Kind.LOSS):
                 log.warning("%s", finding.text, extra={"setting": server.setting, "address": server.address})
             elif finding.kind is Kind.UNKNOWN and server.setting != EMBEDDED_BUS:  # whose file we write
                 log.info("%s", finding.text, extra={"setting": server.setting, "address": server.address})

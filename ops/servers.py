@@ -12,26 +12,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
+from db.bounded import DATABASE_MISSING, NO_CONNECT, NO_ENTRY, NO_LOGIN, PASSWORD, ROLE_MISSING, LoginRefused
 from db.bus import BusError, BusLoginRefused, RedisFacts
 from db.postgres import StoreError
 from db.rights import OWNER, READER, WRITER
-from db.server_facts import (
-    DATABASE_MISSING,
-    FIRST_VERSION,
-    NO_CONNECT,
-    NO_ENTRY,
-    NO_LOGIN,
-    PASSWORD,
-    ROLE_MISSING,
-    LoginRefused,
-    Rights,
-    ServerFacts,
-)
+from db.server_facts import FIRST_VERSION, Rights, ServerFacts
 
 _FIRST_REDIS = (6, 2)
 _PROCESSES = frozenset({"jobs", "books", "observer", "hub", "rest"})  # they do not migrate; all commands with a check do
 _READING = frozenset({"hub", "rest"})  # they make no temporary table
+DOCTOR = "doctor"  # the command that looks at everything
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_PUBSUB_BYTES = 64 * 1024 * 1024  # for a subscriber that is behind
 _CONNECTING = re.compile(r"^\w+: (?:Error -?\d+ (?:while )?connecting to (?:unix socket: )?\S+\. )?")
 
 # In place of a setting, in messages about the servers that `up` starts.
@@ -46,6 +38,7 @@ class Kind(Enum):
     UNFIT = "the environment has to change first: exit code 2"
     UNREACHED = "exit code 1 of commands; processes that last try again"
     WARNING = "one line in the log"
+    LOSS = "one line in the log, and a failure of `manage.py doctor`: the bus may lose messages"
     UNKNOWN = "the server does not show it"
 
 
@@ -216,7 +209,7 @@ def _append_only(server: Server, found: RedisFacts) -> Finding | None:
         return Finding(Kind.UNKNOWN, "`appendonly` cannot be checked")
     more = "" if found.append_sync in (None, "always") else " (with `appendfsync always`)"
     text = f"Redis needs `appendonly yes`{more}: accepted prices are lost in a crash otherwise"
-    return None if found.append_only else Finding(Kind.WARNING, text)
+    return None if found.append_only else Finding(Kind.LOSS, text, _line("appendonly yes"))
 
 
 def _append_sync(server: Server, found: RedisFacts) -> Finding | None:
@@ -225,14 +218,35 @@ def _append_sync(server: Server, found: RedisFacts) -> Finding | None:
     if found.append_sync is None:
         return Finding(Kind.UNKNOWN, "`appendfsync` cannot be checked")
     text = f"Redis needs `appendfsync always`: up to 1 s is lost otherwise (now: {found.append_sync})"
-    return None if found.append_sync == "always" else Finding(Kind.WARNING, text)
+    return None if found.append_sync == "always" else Finding(Kind.WARNING, text, _line("appendfsync always"))
 
 
 def _eviction(server: Server, found: RedisFacts) -> Finding | None:
     if found.eviction is None:
         return Finding(Kind.UNKNOWN, "`maxmemory-policy` cannot be checked")
     text = f"Redis needs `maxmemory-policy noeviction`: the bus may lose its numbers otherwise (now: {found.eviction})"
-    return None if found.eviction == "noeviction" else Finding(Kind.WARNING, text)
+    return None if found.eviction == "noeviction" else Finding(Kind.LOSS, text, _line("maxmemory-policy noeviction"))
+
+
+def _pubsub_limit(server: Server, found: RedisFacts) -> Finding | None:
+    if found.pubsub_limit_bytes is None:
+        return Finding(Kind.UNKNOWN, "`client-output-buffer-limit pubsub` cannot be checked")
+    if not 0 < found.pubsub_limit_bytes < _PUBSUB_BYTES:  # 0: no limit
+        return None
+    text = f"Redis disconnects a subscriber that is {found.pubsub_limit_bytes:,} bytes behind: a hub needs 64 MB"
+    return Finding(Kind.WARNING, text, _line("client-output-buffer-limit pubsub 64mb 32mb 60"))
+
+
+def _cluster(server: Server, found: RedisFacts) -> Finding | None:
+    if found.cluster is None:
+        return Finding(Kind.UNKNOWN, "`cluster-enabled` cannot be checked")
+    text = f"{server.setting}: Redis at {server.address} runs in cluster mode, which Tickwire does not support"
+    remedy = ("cluster-enabled no", f"or set {server.setting} to a single Redis")
+    return Finding(Kind.WARNING, text, (*_line(remedy[0]), remedy[1])) if found.cluster else None
+
+
+def _line(text: str) -> tuple[str, ...]:
+    return (f"a line of redis.conf: {text}",)
 
 
 # The table. The first row of each server, `no_database` and `no_bus`, has no facts to judge.
@@ -250,4 +264,6 @@ BUS_CHECKS: tuple[Check[RedisFacts], ...] = (
     Check("appendonly", _append_only),
     Check("appendfsync", _append_sync),
     Check("maxmemory-policy", _eviction),
+    Check("client-output-buffer-limit", _pubsub_limit, skipped=lambda service: service != DOCTOR),
+    Check("cluster-enabled", _cluster, skipped=lambda service: service != DOCTOR),
 )

@@ -17,7 +17,7 @@ ENTRY_POINTS = ("manage.py", "wsgi.py")
 # packages, separated by commas -> files and folders (with "/" at the end) that may import them;
 # "!" excludes
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "os.environ": ("config/process/variables.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
+    "os.environ": ("config/process/variables.py", "cli/doctor.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
     "dotenv": ("config/process/variables.py",),
     "pythonjsonlogger": ("config/logs/format.py",),
     "prometheus_client": ("config/exposition.py",),

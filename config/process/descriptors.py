@@ -53,12 +53,17 @@ def raise_limit(needed: int) -> int:
     return soft_limit()
 
 
+def descriptors_needed(max_clients: int, max_plain: int) -> int:
+    """Return the descriptors of a hub with these clients and plain sockets."""
+    return 2 * max_clients + max_plain + _OTHERS
+
+
 def make_room(max_clients: int, max_plain: int = 0) -> Room:
     """Raise the limit for a hub with these clients and plain sockets; if that fails, admit fewer.
 
     `max_plain` is the sum of all routes of plain sockets.
     """
-    needed = 2 * max_clients + max_plain + _OTHERS
+    needed = descriptors_needed(max_clients, max_plain)
     has = raise_limit(needed)
     if has >= needed:
         return Room(max_clients, 2 * max_clients + _OTHERS // 2, max_plain)

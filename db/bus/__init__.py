@@ -57,6 +57,8 @@ from db.bus.processes.checks import BusNotWorking as BusNotWorking
 from db.bus.processes.checks import Checks as Checks
 from db.bus.processes.checks import RedisFacts as RedisFacts
 from db.bus.processes.checks import RedisLoad as RedisLoad
+from db.bus.processes.diagnosis import Diagnosis as Diagnosis
+from db.bus.processes.diagnosis import Pending as Pending
 from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
@@ -70,5 +72,5 @@ from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 
 
-class Bus(Books, Reader, WriterQueue, Board, Registry, Leases, Checks, Reports, Snapshots, LogStream):
+class Bus(Books, Reader, WriterQueue, Board, Registry, Leases, Checks, Diagnosis, Reports, Snapshots, LogStream):
     """The whole bus on one connection pool. A signature names the part that it needs."""

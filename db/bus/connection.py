@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from db import topics
-from db.bus.counts import BusCounts
 from db.bus.errors import translated
+from db.measures import Counts
 
 # One run of a script: its KEYS and its ARGV.
 ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
@@ -34,6 +35,19 @@ def lua(name: str) -> str:
 def _sha(script: str) -> str:
     """The name under which Redis keeps a loaded script."""
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BusCounts:
+    """Counts of what a process does on the bus; a collector of metrics reads them.
+
+    `published` and `parked` count records and dead letters by channel. `epochs` counts the new
+    epochs that were seen; the first one of a process is not new.
+    """
+
+    published: Counts = field(default_factory=Counts)
+    parked: Counts = field(default_factory=Counts)
+    epochs: Counts = field(default_factory=lambda: Counts(()))
 
 
 class Connection:

@@ -1,8 +1,8 @@
 -- Minutes of ticks and of trades under one name each, whatever is below; and, where TimescaleDB is there, hypertables in place of the
 -- partitioned tables, compression after 7 days, retention, and those minutes as continuous aggregates.
 --
--- Not run by our tests: the branch for TimescaleDB. The servers they start do not have the extension; they run the other branch, and
--- PL/pgSQL checks the syntax of both. It is one transaction like every migration: the rows move, or nothing has happened.
+-- The servers that our tests start do not have the extension: they run the branch for plain PostgreSQL, and PL/pgSQL checks the syntax
+-- of both. With TIMESCALEDB_TEST_URL, the tests run the branch for TimescaleDB on that server. A migration is one transaction like every migration: the rows move, or nothing has happened.
 -- Continuous aggregates may be made in one WITH NO DATA; their policies fill them within a minute.
 
 -- Does nothing without TimescaleDB, where jobs/retention_job.py drops months; is replaced below.

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _VERSIONS = {16: "pginstall", 18: "pginstall18"}  # versions of the wheel -> folder
 NEWEST = 18
+_CONNECTIONS = 100  # the default of PostgreSQL
 USER = DATABASE = "tickwire"  # USER is the bootstrap superuser, which creates the roles
 
 
@@ -43,12 +44,14 @@ class _Postgres:
     port: int
     password: str = field(repr=False)  # of the superuser
     passwords: Mapping[str, str] = field(repr=False)  # role -> password
+    connections: int
 
 
-def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
+def postgres(hub_dir: Path, *, avoid: Collection[int] = (), connections: int = 0) -> Postgres:
     """Return PostgreSQL on `hub_dir`/postgres; creates the data directory if it is missing.
 
-    It is ready as soon as the database and its three roles exist.
+    It is ready as soon as the database and its three roles exist. It accepts at least this number
+    of `connections`.
 
     Raises `StartError`. Started by root, it runs as the owner of the data, or as `tickwire` or
     `nobody` (see `unprivileged`).
@@ -64,7 +67,7 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
         _initdb(data, (*as_account, str(programs / "initdb")), account, hub_dir / "postgres.password")
     elif account and data.stat().st_uid != account.uid:
         account.own(data)
-    server = _Postgres(data, programs, free_port(avoid), password, roles.passwords(hub_dir))
+    server = _Postgres(data, programs, free_port(avoid), password, roles.passwords(hub_dir), max(_CONNECTIONS, connections))
     urls = {role: f"postgresql://{role}:{word}@127.0.0.1:{server.port}/{DATABASE}" for role, word in server.passwords.items()}
     return Postgres(
         name="postgres",
@@ -85,7 +88,7 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
 def _command(server: _Postgres) -> tuple[str, ...]:
     options = {
         "port": server.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
-        "timezone": "UTC", "log_timezone": "UTC",
+        "timezone": "UTC", "log_timezone": "UTC", "max_connections": server.connections,
     }  # fmt: skip
     words = (word for key, value in options.items() for word in ("-c", f"{key}={value}"))
     return (str(server.programs / "postgres"), "-D", str(server.data), *words)

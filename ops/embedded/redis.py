@@ -82,10 +82,27 @@ def _config(data: Path, address: Path | int, password: str, *, restoring: bool) 
         "daemonize": "no", "dir": _quoted(data),
         "appendonly": "yes", "appendfsync": "always", "aof-use-rdb-preamble": "yes", "save": '""',
         # Redis 6.2 buffers answers without a bound, for clients without a password too.
-        "client-output-buffer-limit": "normal 64mb 32mb 10",
+        "client-output-buffer-limit normal": "64mb 32mb 10",
+        # A hub that is behind for a moment stays connected.
+        "client-output-buffer-limit pubsub": "256mb 64mb 60",
     }  # fmt: skip
     users = ("user default off", f"user {USER} on #{hashlib.sha256(password.encode()).hexdigest()} {_rights(restoring=restoring)}")
     return "".join(f"{line}\n" for line in (*(f"{key} {value}" for key, value in lines.items()), *users))
+
+
+def settings_in_file(hub_dir: Path) -> dict[str, str]:
+    """Return name -> value of the settings in redis.conf; values of a repeated name are joined.
+
+    Empty without the file.
+    """
+    try:
+        lines = (hub_dir / "redis" / "redis.conf").read_text().splitlines()
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    for name, _, value in (line.partition(" ") for line in lines if line and not line.startswith("#")):
+        found[name] = f"{found[name]} {value}" if name in found else value
+    return found
 
 
 def _rights(*, restoring: bool) -> str:

@@ -349,6 +349,7 @@ def test_publisher_notices_a_bus_that_went_back_as_a_whole(bus: Bus, servers: Se
     [newest] = bus.publish_prices([tick(4)])
     assert newest == Stamp(newest.epoch, 1)
     assert newest.epoch not in (old.epoch, new.epoch)
+    assert bus.measured.epochs.values() == {(): 2}
 
 
 def test_new_publisher_notices_it_by_the_stored_positions(bus: Bus, servers: Servers, raw_redis: Any) -> None:
@@ -361,6 +362,7 @@ def test_new_publisher_notices_it_by_the_stored_positions(bus: Bus, servers: Ser
         raw_redis.restore(key, 0, dump, replace=True)
     assert other.renew_if_behind(topics.PRICES, {"EUR_USD": Stamp("another", 9)}) is None
     assert other.renew_if_behind(topics.PRICES, {"EUR_USD": old}) == old.epoch
+    assert other.measured.epochs.values() == {(): 1}
     [new] = other.publish_prices([tick(3)])
     assert new == Stamp(new.epoch, 1) != old
 

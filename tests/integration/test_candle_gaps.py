@@ -53,7 +53,8 @@ class Broker:
         self.now = datetime(2021, 9, 1, 12, 30, tzinfo=UTC)
         headers = {"Authorization": f"Bearer {server.token}"}
         self.history = OandaHistory(JsonClient(server.url, headers=headers, max_attempts=tries))
-        self.gaps = CandleGaps("oanda", self.history, store, lambda: self.now)
+        self.filled: list[int] = []
+        self.gaps = CandleGaps("oanda", self.history, store, lambda: self.now, self.filled.append)
         self.pass_time(timedelta(0))
 
     def pass_time(self, time: timedelta) -> None:
@@ -128,6 +129,7 @@ def test_unavailable_candles_are_reported_and_filled_later(store: Store, broker:
     broker.gaps.round(False, STOP)  # due still
     assert candles(store) == broker.recorded(sixty_days_before(datetime(2021, 9, 1, 12, 30, tzinfo=UTC)))
     assert {row[4] for row in candle_gaps(store)} == {"filled"}
+    assert sum(broker.filled) == len(candle_gaps(store))
 
 
 def test_weekend_has_no_missing_candle(store: Store, broker: Broker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from config.metrics import METRICS, Metric
 from tests.conftest import until
 from tests.examples.system import System
+from tests.standins.binance import BinanceStandIn
 from tests.support.clients import PythonClient
 from tests.support.prometheus import alerts, dashboard, expressions, metrics_of, replaced, run_promtool
 
@@ -82,7 +84,7 @@ def test_metrics_of_every_process_are_limited_to_the_chosen_ones() -> None:
     whole = {"tickwire_part_healthy", "tickwire_process_report_age_seconds", "tickwire_acting"}
     for each in (target for panel in PANELS for target in panel["targets"]):
         for name in metrics_of(each["expr"]) - OF_PROMETHEUS:
-            found = re.findall(rf"\b{name}(\{{[^}}]*\}})?", each["expr"])
+            found = re.findall(rf"\b{name}\b(\{{[^}}]*\}})?", each["expr"])
             limited = all('process=~"$process"' in matchers for matchers in found)
             assert limited != (row_of(name).acting or name in whole), name
 
@@ -131,8 +133,12 @@ def test_unknown_variables_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Prices of the synthetic source and books of a scenario."""
-    with System(tmp_path_factory.mktemp("system"), SOURCES="synthetic,scenario") as system:
+    """Trades of a local Binance, prices of the synthetic source, and books of a scenario."""
+    folder = tmp_path_factory.mktemp("system")
+    with (
+        BinanceStandIn(folder, symbols=("BTCUSDT",), trades=100_000, per_second=20, start=datetime.now(UTC)) as exchange,
+        System(folder, SOURCES="synthetic,binance,scenario", **exchange.variables) as system,
+    ):
         yield system
         system.ask_to_stop(60)
 
@@ -147,7 +153,7 @@ def exported(system: System) -> set[str]:
 def test_running_system_exports_each_metric_after_one_trade_one_request_and_one_client(system: System) -> None:
     """A rule or a panel without a series would never show anything."""
     with PythonClient(system.hub) as client:
-        client.call("subscribe", {"instruments": ["EUR_USD"]})
+        client.call("subscribe", {"pairs": ["EUR_USD"]})
         missing: set[str] = set()
 
         def complete() -> bool:

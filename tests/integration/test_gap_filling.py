@@ -39,13 +39,17 @@ class World:
         self.exchange = exchange
         self.trades = {symbol: [each for each in exchange.expected() if each.symbol == symbol] for symbol in exchange.symbols}
         self.history = BinanceHistory(JsonClient(exchange.rest_url, max_attempts=1))
-        options = {"store_wait": 0.0, **options}
+        self.filled = 0
+        options = {"store_wait": 0.0, "filled": self._count, **options}
         self.gaps = TradeGaps("binance", exchange.symbols, self.history, store, bus, lambda: self.now, **options)
 
     def fill(self, *, reconnected: bool = False) -> None:
         """Rounds until nothing is left to do at once."""
         while self.gaps.round(reconnected, STOP):
             reconnected = False
+
+    def _count(self, number: int) -> None:
+        self.filled += number
 
     def asked(self) -> int:
         return int(self.exchange.state()["requests"].get("/api/v3/historicalTrades", 0))
@@ -65,9 +69,10 @@ def test_skipped_ids_are_filled(store: Store, world: Callable[..., World]) -> No
     here.fill()
     assert stored_trades(store) == [*bitcoin, *ether[3:]]  # what was before the first was never promised
     assert {(row[0], row[4]) for row in trade_gaps(store)} == {("BTCUSDT", "filled"), ("ETHUSDT", "filled")}
-    asked = here.asked()
+    asked, filled = here.asked(), here.filled
+    assert filled == len(trade_gaps(store)) == 3
     here.fill()
-    assert here.asked() == asked  # a whole store asks for nothing
+    assert (here.asked(), here.filled) == (asked, filled)  # a whole store asks for nothing
 
 
 def test_time_outside_the_window_bounds_no_gap(store: Store, world: Callable[..., World]) -> None:

@@ -130,6 +130,7 @@ def test_malformed_entries_are_parked_and_their_neighbours_stored_once(channel: 
     last = bus.parked().last
     assert last is not None
     assert bus.parked() == Parked(len(bad), last)
+    assert bus.measured.parked.values()[(channel,)] == len(bad)
 
 
 def test_entry_is_parked_once(bus: Bus, raw_redis: Any) -> None:

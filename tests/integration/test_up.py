@@ -68,6 +68,19 @@ def test_status_reports_health_without_passwords(environment: Environment, syste
     assert not any(password in shown.stdout + done.stdout for password in passwords)
 
 
+def test_doctor_finds_no_fault_in_a_running_system(system: Up, shared_environment: Environment) -> None:
+    done = manage(shared_environment, "doctor", "--json")
+    report = json.loads(done.stdout)
+    assert [each for each in report["checks"] if each["status"] != "ok"] == []
+    assert (done.returncode, report["status"]) == (0, "ok")
+    assert set(report) == {"status", "checks", "version", "timestamp"}
+    assert {tuple(each) for each in report["checks"]} == {("name", "status", "detail", "remedy")}
+    shown = manage(shared_environment, "doctor")
+    assert shown.stdout.splitlines()[-1] == f"{len(report['checks'])} checks: {len(report['checks'])} ok"
+    passwords = [file.read_text() for file in system.hub_dir.glob("*.password")]
+    assert not any(password in shown.stdout + done.stdout + shown.stderr + done.stderr for password in passwords)
+
+
 def test_only_starts_the_servers_and_the_named_processes(environment: Environment, tmp_path: Path) -> None:
     with socket.socket() as taken:  # by another program: no process here needs the port of REST
         taken.bind(("127.0.0.1", int(environment["API_PORT"])))

@@ -140,6 +140,11 @@ def test_refused_batch_is_published_again_under_the_same_id(refusal: Exception |
     assert bus.offered == [first, *[second] * 21, third]
     assert run.time.waits[0] < 1
     assert max(run.time.waits) == LONGEST_BUS_DELAY
+    counts, full = run.status.counts, isinstance(refusal, BusFull)
+    assert counts.retries.values() == {("full",): 20 * full, ("lost",): 20 * (not full)}
+    batches, seconds = counts.publish.read()
+    assert sum(batches) == 3
+    assert seconds == pytest.approx(sum(run.time.waits)), "retries included"
 
 
 def test_batch_ids_of_two_runs_differ() -> None:
@@ -192,6 +197,8 @@ def test_transient_fault_restarts_the_source() -> None:
     assert source.fetches == 3
     assert run.states == ["connecting", "live", "backing_off", "connecting", "backing_off", "connecting", "live", "ended"]
     assert run.time.waits == pytest.approx([0.8, 1.6])
+    assert run.status.counts.errors.values() == {(source.name, "transient"): 2}
+    assert run.status.counts.reconnects.values() == {(source.name,): 1}
 
 
 def test_accepted_batch_resets_the_back_off() -> None:
@@ -215,6 +222,7 @@ def test_fatal_fault_makes_the_source_down_without_retry() -> None:
     assert source.fetches == 1
     assert run.states == ["connecting", "live", "down"]
     assert run.status.report()["detail"] == "the token was refused"
+    assert (run.status.counts.errors.values(), run.status.counts.reconnects.values()) == ({(source.name, "fatal"): 1}, {})
 
 
 @pytest.mark.parametrize("step", ["fetch", "parse", "publish"])

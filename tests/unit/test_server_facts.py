@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg2
 import pytest
 
-from db import server_facts as facts
-from db.server_facts import LoginRefused, Unreached, address_of
+from db import bounded as facts
+from db.bounded import LoginRefused, Unreached
+from db.server_facts import address_of
 
 TCP = 'connection to server at "db.example" (192.0.2.1), port 5432 failed: '
 # text of psycopg2 -> kind of the refusal, or None if the server may answer later

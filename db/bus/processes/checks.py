@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from db.bus.subscription import Subscription
 
 _HEALTH = lua("health")
 _OLDEST = lua("oldest")
+_PUBSUB_LIMIT = re.compile(r"\bpubsub\s+(\d+)([kmg]?b?)\b", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, **{f"{unit}{end}": (1024 if end else 1000) ** power for power, unit in enumerate("kmg", 1) for end in ("", "b")}}
 
 
 class BusNotWorking(BusError):
@@ -25,7 +28,8 @@ class BusNotWorking(BusError):
 class RedisFacts:
     """Facts about a Redis; None if Redis refuses to show one.
 
-    `primary` is `host:port` if the server is a replica, else "".
+    `primary` is `host:port` if the server is a replica, else "". `pubsub_limit_bytes` is the number
+    of bytes that may wait for one subscriber, 0 without a limit.
     """
 
     version: str | None
@@ -33,6 +37,8 @@ class RedisFacts:
     append_only: bool | None
     append_sync: str | None
     eviction: str | None
+    pubsub_limit_bytes: int | None = None
+    cluster: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class Checks(Connection):
                 append_only=None if append_only is None else bool(append_only),
                 append_sync=self._setting("appendfsync"),
                 eviction=policy or self._setting("maxmemory-policy"),
+                pubsub_limit_bytes=pubsub_limit(self._setting("client-output-buffer-limit") or ""),
+                cluster=None if (cluster := found.get("cluster_enabled")) is None else bool(cluster),
             )
 
     def server_load(self) -> RedisLoad:
@@ -110,6 +118,15 @@ class Checks(Connection):
         except BusError:
             return False
         return True
+
+
+def pubsub_limit(text: str) -> int | None:
+    """Return the hard limit of subscribers in bytes, of a value of `client-output-buffer-limit`.
+
+    None if the text has none.
+    """
+    match = _PUBSUB_LIMIT.search(text)
+    return None if match is None else int(match[1]) * _UNITS[match[2].lower()]
 
 
 def _primary(info: dict[str, Any]) -> str | None:

@@ -1,0 +1,1 @@
+"""Checks of `manage.py doctor`: each reads nothing, and judges facts."""
