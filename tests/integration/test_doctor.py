@@ -369,7 +369,7 @@ def backup(text: str | None) -> Cause:
 def manifest(hours: float) -> str:
     texts = dict.fromkeys(("tickwire", "postgresql", "dumped_by", "redis", "timescaledb", "owner", "epoch"), "1")
     created = format_time(datetime.now(UTC) - timedelta(hours=hours))
-    parts = {"roles": [], "migrations": [], "rows": {}, "seq": {}, "files": {}}
+    parts: dict[str, Any] = {"roles": [], "migrations": [], "rows": {}, "seq": {}, "files": {}}
     return json.dumps({**texts, "kind": "dump", "created": created, **parts})
 
 
@@ -493,6 +493,14 @@ def test_value_within_its_limit_is_ok(system: Examined, cause: Cause, check: str
     with cause(system):
         result = system.results()[check]
     assert (result.status, detail in result.detail) == (OK, True), result
+
+
+def test_documents_have_the_table_of_timescaledb_and_a_row_for_each_check() -> None:
+    printed = (ROOT / "docs/deployment.md").read_text()
+    for pair in timescale.PAIRS:
+        assert f"| {pair.timescaledb} | {pair.postgres} | {'works' if pair.works else 'fails'}: {pair.text} |" in printed
+    section = (ROOT / "docs/operations.md").read_text().partition("\n## doctor\n")[2].partition("\n## ")[0]
+    assert [name for name in CHECKS if f"\n| {name} | " not in section] == []
 
 
 # the command
