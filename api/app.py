@@ -75,6 +75,7 @@ from config.settings import Settings
 from config.urls import url_of
 from db.bus import Bus
 from db.postgres import Store
+from health.measures.performance_lines import performance_log
 from health.measures.process import new_exposition, reported
 from health.probe import HealthProbe
 from health.system.state import SystemReader
@@ -213,7 +214,7 @@ def start_watch(app: Flask) -> None:
     They end with the process.
     """
     shared: AppContext = app.extensions["tickwire"]
-    monitor.start(shared.watch, request_log.attached(app))
+    monitor.start(shared.watch, request_log.attached(app), performance_log(shared.settings, shared.store))
     monitor.start_access(shared.access)
 
 

@@ -74,8 +74,8 @@ def create_hub(
     health = make_health(callers, market.relay, transport, stop)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
-    loop_lag = make_measures(settings, exposition, callers, transport, market, plain, events, clock)
-    start_loops(transport.socketio, loops_of(market, changes, callers.access, leases, loop_lag), stop)
+    measures = make_measures(settings, store, exposition, callers, transport, market, plain, events, clock)
+    start_loops(transport.socketio, loops_of(market, changes, callers.access, leases, measures), stop)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
     door = Door(plain.routes(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic), callers.access.audit.counts)
     early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)

@@ -16,6 +16,7 @@ import click
 from cli.common import API_KEY, ROOT, chosen_settings, database, hub_urls, migrate_database, plain_errors
 from config.access.modes import REQUIRED
 from config.logs import setup as logs
+from config.logs.rotation import Rotation
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.variables import CHILD_OF_UP, variables_of
@@ -28,6 +29,7 @@ from db.rights import READER, WRITER
 from ops import access_check, checks, embedded, log_forwarder, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
+from ops.embedded.postgres import NEWEST, data_version
 from ops.reload.reloader import Reloader
 from ops.running import RunFile
 from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
@@ -81,7 +83,8 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
                     click.echo(_ready(chosen, system, roles))
                     Watchdog().start()
                     log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
-                    keep(WATCH, partial(supervisor.supervise, write, look), lambda: supervisor.stop_asked, sys.exit)
+                    rotation = Rotation(folder / "logs", time.monotonic)
+                    keep(WATCH, partial(supervisor.supervise, write, look, rotation.look), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
@@ -120,6 +123,8 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken, connections=chosen.connections_needed())
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
+    if database and (version := data_version(chosen.hub_data_dir)) != NEWEST:
+        log.info("the data of PostgreSQL are of an old version: `manage.py upgrade-database` upgrades them", extra={"version": version})
     supervisor.start(*(replace(server, stop_rank=rank, blocked=blocked) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)

@@ -39,6 +39,7 @@ _MAX_PORT = 65535
 METRICS_LISTENERS = ("jobs", "observer", "books")  # processes that listen on METRICS_PORT
 _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
+_LEVELS = {"WARN": "WARNING"}  # accepted word -> level
 _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 # Processes and commands that need the credentials of each source in SOURCES.
@@ -316,10 +317,15 @@ class Settings:
     metrics_host: str = _var(Str(load_default="127.0.0.1"))
     metrics_port: int | None = _var(WholeNumber(load_default=None, validate=_PORT))
 
-    # DEBUG, INFO, WARNING, ERROR or CRITICAL; json or text; a file in place of stderr
+    # DEBUG, INFO, WARNING (or WARN), ERROR or CRITICAL, in any case; json or text; a file in place
+    # of stderr, which is opened again after a rename
     log_level: str = _var(Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])))
     log_format: str = _var(Str(load_default="json", validate=validate.OneOf(["json", "text"])))
     log_file: Path | None = _var(PathText(load_default=None))
+    # Performance lines: a file of their own, by default the normal log; seconds between two
+    # summaries, 0 writes none. With LOG_LEVEL=DEBUG each stored batch is one more line.
+    performance_log_file: Path | None = _var(PathText(load_default=None))
+    performance_log_seconds: float = _var(Float(load_default=60.0, validate=_NOT_NEGATIVE))
 
     @property
     def hub_ports(self) -> range:
@@ -382,7 +388,8 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     given = {name.lower(): text.strip() for name, text in merged.items() if text and text.strip()}
     if merged.get("SOURCES") == "":
         given["sources"] = ""
-    given["log_level"] = given.get("log_level", "INFO").upper()
+    level = given.get("log_level", "INFO").upper()
+    given["log_level"] = _LEVELS.get(level, level)
     problems: dict[str, str] = {}
     values: dict[str, Any] = {}
     schema = _Environment(unknown=EXCLUDE)

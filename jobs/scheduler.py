@@ -32,11 +32,13 @@ from db.leadership import Leadership
 from db.postgres import StoreError
 from db.scenarios.files import has_books
 from db.timestamps import utc_now
+from health.measures import performance_lines
 from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
 from jobs.measures.counts import JobsMeasures
+from jobs.measures.lines import JobsLines
 from jobs.metrics import JobsMetrics
 from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
@@ -199,6 +201,7 @@ def main(timing: Timing = DEFAULT) -> None:
     acting, measures = Acting(), JobsMeasures()
     exposition = new_exposition("jobs", acting=lambda: acting.since is not None, stores=[started.store])
     metrics_endpoint.start(config, exposition)
+    performance_lines.start(config, started.store, JobsLines(measures, lambda: acting.since is not None))
 
     def act(over: threading.Event) -> None:
         acting.begin(utc_now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from signal import Signals
+
+from config.logs.rotation import rotate
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +57,12 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a child.
 
-    Its output is appended to `log_file`, or goes to our stderr. Raises `OSError`.
+    Its output is appended to `log_file`, which is rotated first if it is too large, or goes to our
+    stderr. Raises `OSError`.
     """
+    if log_file:
+        with contextlib.suppress(OSError):  # the supervisor tries again, and logs it
+            rotate(log_file)
     # In its own session Ctrl-C at the terminal does not reach the child: the supervisor stops all
     # children in order.
     output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log_file else None

@@ -134,13 +134,11 @@ class Supervisor:
                 child.popen.send_signal(child.process.stop_signal)
                 child.kill_at = self._clock() + child.process.stop_seconds
 
-    def supervise(
-        self, changed: Callable[[dict[str, int]], None] = lambda pids: None, each_round: Callable[[], None] = lambda: None
-    ) -> None:
+    def supervise(self, changed: Callable[[dict[str, int]], None] = lambda pids: None, *each_round: Callable[[], None]) -> None:
         """Restart children that end, until a stop signal arrives.
 
-        `changed` gets name -> pid as `report` does. `each_round` is called after each look at the
-        children.
+        `changed` gets name -> pid as `report` does. Each of `each_round` is called after each look
+        at the children.
         """
         HEARTBEATS.expect(WATCH, WATCH_ROUND_SECONDS)
         while not self._wait_for_stop():
@@ -155,7 +153,8 @@ class Supervisor:
             else:
                 self._trouble.recovered()
             self.report(changed)
-            each_round()
+            for look in each_round:
+                look()
         HEARTBEATS.forget(WATCH)
 
     def report(self, changed: Callable[[dict[str, int]], None]) -> None:

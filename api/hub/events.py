@@ -40,6 +40,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
+from config.logs.client import client_fields
 from config.pacing import Throttle
 from db.timestamps import parse_time
 
@@ -191,7 +192,7 @@ class Events:
             return _refuse(client, event, refusal)
         except Exception:
             if count := self._failures.due(event):
-                log.exception("event failed", extra={"event": event, "count": count})
+                log.exception("event failed", extra={**client_fields(client.session or sid, event), "count": count})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
         client.fanout.replay(sid, answer.missed)
         return data

@@ -13,12 +13,14 @@ from api.refresh.service import AccessControl
 from api.rest.request_log import RequestLog
 from config.exposition import Families
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
+from config.performance_log import PerformanceLog
 from config.settings import Settings
 from db import migrate
 from db.bus import Bus
 from db.postgres import Store
 from db.prices import table_exists
 from health.checks import BusCheck, DatabaseCheck, check_store
+from health.measures.performance_lines import LOOP as PERFORMANCE_LOOP
 from health.own import OwnChecks
 from health.probe import NOT_MIGRATED, CheckFailed, HealthProbe
 from health.reporter import Identity, Reporter
@@ -76,11 +78,12 @@ def make_watch(
     return Watch(own_bus, checks, reporter, clock, timing=timing)
 
 
-def start(watch: Watch, requests: RequestLog) -> None:
-    """Run the watch, and write the access log, in threads until the process ends."""
+def start(watch: Watch, requests: RequestLog, performance: PerformanceLog) -> None:
+    """Run the watch, and write both logs of figures, in threads until the process ends."""
     _start(LOOP, watch.run, threading.Event())
     HEARTBEATS.expect(REQUEST_LOOP, REQUEST_ROUND_SECONDS)
     _start(REQUEST_LOOP, requests.run, BeatingStop(threading.Event(), REQUEST_LOOP))
+    _start(PERFORMANCE_LOOP, performance.run, threading.Event())
 
 
 def start_access(access: AccessControl) -> None:

@@ -15,6 +15,7 @@ from config.logs.buffer import LogBuffer
 from config.logs.counts import LOG_COUNTS
 from config.logs.format import Json, Text
 from config.logs.handler import LastingFileHandler, LastingHandler
+from config.performance_log import performance
 from config.process.variables import other_secrets
 from config.settings import Settings, SettingsError
 
@@ -26,13 +27,14 @@ _started: dict[str, Settings] = {}  # service -> settings, of this process
 def start(service: str) -> Settings:
     """Load the settings of this process and configure its logs.
 
-    Prints the problems and exits with 2 if a variable is invalid, or if `LOG_FILE` cannot be
-    written.
+    Prints the problems and exits with 2 if a variable is invalid, or if `LOG_FILE` or
+    `PERFORMANCE_LOG_FILE` cannot be written.
     """
     try:
         chosen = settings.load(service=service)
         secrets.SCRUBBER.learn((*chosen.secrets, *other_secrets(service=service)))
         configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
+        configure_performance(service, style=chosen.log_format, file=chosen.performance_log_file)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -56,7 +58,7 @@ def started(service: str) -> Settings:
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
     """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
     handler = LastingFileHandler(file) if file else LastingHandler(sys.stderr)
-    handler.setFormatter(Json(service) if style == "json" else Text(service))
+    handler.setFormatter(_formatter(service, style))
     root = logging.getLogger()
     root.handlers[:] = [handler, LOG_COUNTS]
     root.setLevel(level)
@@ -66,6 +68,28 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
     logging.getLogger("httpx").setLevel(max(logging.WARNING, root.level))
     # At DEBUG redis logs each failed call, also those of the log forwarder.
     logging.getLogger("redis").setLevel(max(logging.INFO, root.level))
+
+
+def configure_performance(service: str, *, style: str = "json", file: Path | None = None) -> None:
+    """Send the performance lines to `file` alone, if there is one. Call it after `configure`.
+
+    The file has them at every `LOG_LEVEL`; the lines of single batches need DEBUG. Raises
+    `SettingsError` if it cannot be written.
+    """
+    performance.handlers[:], performance.propagate = [], file is None
+    performance.setLevel(logging.NOTSET if file is None else min(logging.INFO, logging.getLogger().level))
+    if file is None:
+        return
+    try:
+        handler = LastingFileHandler(file)
+    except OSError as error:
+        raise SettingsError({"PERFORMANCE_LOG_FILE": f"cannot be written: {error.strerror}"}) from error
+    handler.setFormatter(_formatter(service, style))
+    performance.addHandler(handler)
+
+
+def _formatter(service: str, style: str) -> logging.Formatter:
+    return Json(service) if style == "json" else Text(service)
 
 
 def keep_records(service: str) -> LogBuffer:

@@ -8,6 +8,7 @@ import time
 
 from db.leadership import BOOKS, Leadership
 from db.timestamps import utc_now
+from health.measures import performance_lines
 from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.books.process.assembly import BooksContext, assemble
@@ -43,6 +44,7 @@ def main(timing: Timing = DEFAULT) -> None:
     acting = ActingBooks()
     exposition = new_exposition("books", acting=lambda: acting.is_acting, stores=[started.store])
     metrics_endpoint.start(config, exposition)
+    performance_lines.start(config, started.store)
     context = BooksContext(config, started.bus, started.store, utc_now, started_at, acting.changed)
 
     def act(over: threading.Event) -> None:

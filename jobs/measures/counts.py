@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,15 +22,22 @@ class WriterCounts:
         self.failures = Counts()  # batches that failed
         self.durations = Many(WRITER_BATCH_BUCKETS)  # of stored and acknowledged batches
         self.sizes = Many(WRITER_ROWS_BUCKETS)  # their records
+        self.unstored: Mapping[str, int] = {}  # channel -> its records that are not stored yet
+        self._channels: dict[str, str] = {}  # table -> channel of its records
 
-    def expect(self, table: str, others: Iterable[str] = ()) -> None:
-        """Begin with 0 for a writer; it stores rows of `others` too."""
+    def expect(self, table: str, others: Iterable[str] = (), *, channel: str) -> None:
+        """Begin with 0 for a writer of the channel; it stores rows of `others` too."""
+        self._channels[table] = channel
         for counts in (self.rows, self.refused, self.failures):
             counts.add(table, by=0)
         for other in others:
             self.rows.add(other, by=0)
         self.durations.get(table)
         self.sizes.get(table)
+
+    def waiting(self, table: str) -> int:
+        """The records that wait for a table, as the bus last counted them."""
+        return self.unstored.get(self._channels[table], 0)
 
 
 class TaskCounts:

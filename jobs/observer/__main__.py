@@ -13,6 +13,7 @@ from db.bus import BusError
 from db.leadership import OBSERVER, Leadership
 from db.postgres import StoreError
 from db.timestamps import utc_now
+from health.measures import performance_lines
 from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.observer.collectors.base import Collector, ObserverContext
@@ -84,6 +85,7 @@ def main(timing: Timing = DEFAULT) -> None:
     acting = ActingObserver()
     exposition = new_exposition("observer", acting=lambda: acting.since is not None, stores=[started.store])
     metrics_endpoint.start(config, exposition)
+    performance_lines.start(config, started.store)
 
     def act(over: threading.Event) -> None:
         run(ObserverContext(config, started.bus, started.store, utc_now), acting, over)

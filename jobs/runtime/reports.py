@@ -89,6 +89,7 @@ class JobsReport(OwnReport):
         measures = measures or JobsMeasures()
         self.figures = StoreFigures(measures.tasks)
         self._performance = Performance(measures)
+        self._writers = measures.writer
         self._limit = settings.stream_max_length
         self._clock = clock
         self._triggers = triggers
@@ -144,6 +145,7 @@ class JobsReport(OwnReport):
             ages = [age for channel in STORED if (age := self.bus.oldest_unstored_seconds(channel)) is not None]
         except BusError:
             return
+        self._writers.unstored = unstored
         self._writer = {
             "unstored": unstored,
             "limit": dict.fromkeys(STORED, self._limit),

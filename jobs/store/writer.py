@@ -22,6 +22,7 @@ from db.postgres import RowError, Store, StoreError
 from health.measures.stages import STAGES, STORE
 from jobs.feeds.base import retry_delay
 from jobs.measures.counts import WriterCounts
+from jobs.measures.lines import note_batch
 from jobs.store.queues import Item, StoreQueue
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Writer(Generic[Item]):
         self._rule = rule
         self._queue = queue
         self._counts = counts or WriterCounts()
-        self._counts.expect(queue.table, queue.other_tables)
+        self._counts.expect(queue.table, queue.other_tables, channel=queue.channel)
         self._most = queue.most
         self._recounted_at = float("-inf")  # monotonic time
 
@@ -140,6 +141,7 @@ class Writer(Generic[Item]):
         STAGES.count("stored", size)
         self._counts.durations.observe(seconds, table)
         self._counts.sizes.observe(size, table)
+        note_batch(self._counts, table, size, seconds)
         if left_out:
             self._counts.refused.add(table, by=left_out)
 

@@ -55,12 +55,7 @@ def free_port(avoid: Collection[int] = ()) -> int:
 
 
 def log_file(hub_dir: Path, name: str) -> Path:
-    """Return the path of the server's log.
-
-    A log of more than 10 MB is renamed, and one older file is kept.
-    """
+    """Return the path of the server's log, in a folder that exists."""
     file = hub_dir / "logs" / f"{name}.log"
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    if file.is_file() and file.stat().st_size > 10_000_000:
-        file.replace(file.with_suffix(".log.1"))
     return file

@@ -45,7 +45,7 @@ TABLE: dict[str, Start] = {
         "hub",
         (
             *("relay", "books", "book-status", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
-            *("access", "leases", "loop-lag", "token-keys"),
+            *("access", "leases", "loop-lag", "performance-log", "token-keys"),
         ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
@@ -54,7 +54,7 @@ TABLE: dict[str, Start] = {
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
-    "api/rest/monitor.py:_start": Start("rest", ("watch", "access", "token-keys", "access-log")),
+    "api/rest/monitor.py:_start": Start("rest", ("watch", "access", "token-keys", "access-log", "performance-log")),
     "health/probe.py:ask": Start("all", ends="one check of one part"),
     "ops/checks.py:_findings": Start("all", ends="one check of one server"),
     "ops/checks.py:check_process": Start("all", ends="as soon as both servers have answered"),
@@ -84,6 +84,7 @@ TABLE: dict[str, Start] = {
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),
+    "health/measures/performance_lines.py:start": Start("jobs, books, observer", ("performance-log",)),
     "ops/log_forwarder.py:start": Start("all", ("log-forwarder",)),
     "ops/metrics_endpoint.py:start": Start("jobs, books, observer", ("metrics",)),
     "cli/system.py:up": Start("up", ("watch",)),

@@ -192,7 +192,7 @@ def test_requested_restart_ends_a_back_off(supervisor: Supervisor) -> None:
             elif still.pids["a"] != first:
                 stop_us()
 
-        still.supervise(each_round=each_round)
+        still.supervise(lambda pids: None, each_round)
         assert not gone(still.pids["a"])
 
 

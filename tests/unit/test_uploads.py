@@ -87,7 +87,7 @@ def test_body_that_is_no_upload_of_64_mib_is_refused_with_its_head(data: bytes, 
     with pytest.raises(RefusedRequest) as refused:
         target.next_request()
     assert refused.value.status == status
-    assert b"HTTP/1.1 %d " % status in refused.value.answer()
+    assert b"HTTP/1.1 %d " % status in refused.value.answer("an-id")
 
 
 def test_upload_of_exactly_64_mib_is_accepted_by_its_head() -> None:
@@ -107,8 +107,8 @@ def test_full_disk_is_503_with_a_time_to_try_again(monkeypatch: pytest.MonkeyPat
     target.feed(head(5))
     with pytest.raises(RefusedRequest) as refused:
         target.next_request()
-    assert b"503 Service Unavailable" in refused.value.answer()
-    assert b"Retry-After: 2" in refused.value.answer()
+    assert b"503 Service Unavailable" in refused.value.answer("an-id")
+    assert b"Retry-After: 2" in refused.value.answer("an-id")
 
 
 # the files

@@ -12,9 +12,9 @@ from flask_socketio import SocketIO
 
 from api.hub.assembly.callers import Callers
 from api.hub.assembly.market import Market
+from api.hub.assembly.measures import HubMeasures
 from api.hub.assembly.transport import Transport
 from api.hub.health import HubHealth, live
-from api.hub.measures.lags import LoopLag
 from api.hub.own_report import REPORT_ROUND_SECONDS
 from api.hub.relay import Relay
 from api.refresh.leases import LeaseLoop
@@ -40,7 +40,7 @@ class Loop(NamedTuple):
     seconds: float
 
 
-def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop, loop_lag: LoopLag) -> list[Loop]:
+def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop, measures: HubMeasures) -> list[Loop]:
     """Return the loops of the hub. The alert notifier runs in that of the relay."""
     loops = [
         Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
@@ -53,7 +53,8 @@ def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, 
         Loop("instruments", changes.run, FEED_ROUND_SECONDS),
         Loop("access", access.run, FEED_ROUND_SECONDS),
         Loop("leases", leases.run, LEASE_ROUND_SECONDS),
-        Loop("loop-lag", loop_lag.run, LAG_ROUND_SECONDS),
+        Loop("loop-lag", measures.loop_lag.run, LAG_ROUND_SECONDS),
+        Loop("performance-log", measures.performance.run, LAG_ROUND_SECONDS),
     ]
     if access.token_keys is not None:
         loops.append(Loop("token-keys", access.token_keys.run, FEED_ROUND_SECONDS))

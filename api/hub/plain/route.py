@@ -17,6 +17,7 @@ from api.hub.transport.plain_socket import PlainSocket
 from api.hub.transport.web.door import Application
 from api.hub.transport.websocket import WebSocket, accept, is_upgrade
 from config.http_errors import http_error_body
+from config.logs.client import client_fields
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class PlainRoutes:
         try:
             sock.send(answer)
         except OSError:
-            log.debug("connection lost during a handshake")  # the first read finds it too
+            log.debug("connection lost during a handshake", extra=client_fields(peer.sid, "connect"))  # the first read finds it too
         peer.open_socket(WebSocket(sock, self._sockets.loop, peer, self._sockets.limits, self._closing))
 
     def _accept(self, environ: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from api.errors import ErrorCode, Refusal
 from api.hub.plain import frames
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.plain_socket import FLOOD_CODE, PING, SLOW_CODE, PlainSocket
+from config.logs.client import client_fields
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,8 @@ class PlainSockets:
         if code == SLOW_CODE and not peer.closed:
             self._engine.slow_clients += 1
             if count := self._slow.due("slow"):
-                log.warning("disconnected a slow client", extra={"sid": peer.id, "waiting_bytes": peer.outbox.size, "count": count})
+                fields = {**client_fields(peer.id, "disconnect"), "waiting_bytes": peer.outbox.size, "count": count}
+                log.warning("disconnected a slow client", extra=fields)
         peer.close(reason, code=code)
 
     def end_surplus(self, name: str, refusal: Refusal) -> bool:

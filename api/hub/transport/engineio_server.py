@@ -35,6 +35,7 @@ from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.requests import EngineRequests, StartResponse
 from api.hub.transport.websocket import Loop, WebSocket
 from api.hub.transport.wire import Frame
+from config.logs.client import client_fields
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         try:
             self.handlers["disconnect"](session.sid, reason)
         except Exception:
-            log.exception("failed to handle the end of a session")
+            log.exception("failed to handle the end of a session", extra=client_fields(session.sid, "disconnect"))
 
     def defer(self, session: Session, reason: str) -> None:
         """Close the session in the next round of the loop."""
@@ -196,7 +197,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         for session, reason in deferred:
             if reason == "slow consumer" and not session.closed:
                 self.slow_clients += 1
-                log.warning("disconnected a slow client", extra={"sid": session.sid, "waiting_bytes": session.outbox.size})
+                fields = {**client_fields(session.sid, "disconnect"), "waiting_bytes": session.outbox.size}
+                log.warning("disconnected a slow client", extra=fields)
             session.close(reason)
 
     def note_pong(self, session: Session) -> None:

@@ -61,6 +61,11 @@ class PlainSocket:
         self._last_code: int | None = None  # of the Close frame that follows the waiting bytes
         self._linger_seconds: float | None = None  # for the answer to that frame
 
+    @property
+    def sid(self) -> str:
+        """The id as the name that all kinds of sessions have."""
+        return self.id
+
     def open_socket(self, socket: WebSocket) -> None:
         """Send everything through this WebSocket from now on."""
         self.socket = socket

@@ -29,6 +29,7 @@ from api.hub.transport.limits.bucket import MAX_CONNECTS
 from api.hub.transport.limits.totals import LIMIT
 from api.hub.transport.session import Session
 from api.hub.transport.wire import WireError
+from config.logs.client import client_fields
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             try:
                 self._handle_disconnect(eio_sid, namespace, reason)
             except Exception:
-                log.exception("failed to handle the disconnect of a client", extra={"namespace": namespace})
+                fields = {**client_fields(eio_sid, "disconnect"), "namespace": namespace}
+                log.exception("failed to handle the disconnect of a client", extra=fields)
         self.environ.pop(eio_sid, None)
 
     def _handle_event_internal(self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None) -> None:  # noqa: A002

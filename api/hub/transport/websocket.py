@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket
 from api.hub.transport.wire import Opcode, Reader, WireError, close_frame
+from config.logs.client import client_fields
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,10 @@ class Loop(Protocol):
 
 class Peer(Protocol):
     """The receiver of the messages of a WebSocket."""
+
+    @property
+    def sid(self) -> str:
+        """The id of the session."""
 
     @property
     def bucket(self) -> Bucket:
@@ -168,11 +173,12 @@ class WebSocket:
         try:
             self._take(data)
         except WireError as error:
-            log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
+            fields = {**client_fields(self.peer.sid, "message"), "reason": str(error), "close_code": error.code}
+            log.info("protocol error of a client", extra=fields)
             self.peer.ended(error.code)
         except Exception:
             # An error of ours. It ends this connection alone.
-            log.exception("failed to handle a message of a client")
+            log.exception("failed to handle a message of a client", extra=client_fields(self.peer.sid, "message"))
             self.peer.ended(1011)
 
         if self._closing:

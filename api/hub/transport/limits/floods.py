@@ -13,6 +13,7 @@ from api.hub.transport import wire
 from api.hub.transport.host import Limits
 from api.hub.transport.session import CLOSE, Session
 from api.hub.transport.wire import Frame
+from config.logs.client import client_fields
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Floods:
         """Count a client that is closed because of its flood."""
         self.total += 1
         if count := self._logged.due("flood"):
-            log.warning("disconnected a flooding client", extra={"sid": sid, "address": address, "count": count})
+            log.warning("disconnected a flooding client", extra={**client_fields(sid, "disconnect"), "address": address, "count": count})
 
     def end(self, session: Session) -> None:
         """Close the session: a WebSocket with 4429, polling with an `error` and a close packet."""

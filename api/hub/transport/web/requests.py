@@ -16,6 +16,7 @@ from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.upgrade import UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
+from config.logs.client import client_fields
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class EngineRequests:
         if count := self._old_versions.due("version"):
             log.warning(
                 "refused a client of another protocol version: the hub serves Engine.IO 4 (socket.io-client 3 and 4, python-socketio 5)",
-                extra={"engine_io": version[:8], "count": count},
+                extra={"event": "connect", "engine_io": version[:8], "count": count},
             )
 
     # polling
@@ -153,7 +154,8 @@ class EngineRequests:
         try:
             session.receive_payload(read_body(environ, session.message_limit or self._sessions.max_http_buffer_size))
         except WireError as error:
-            log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
+            fields = {**client_fields(session.sid, "message"), "reason": str(error), "close_code": error.code}
+            log.info("protocol error of a client", extra=fields)
             session.close(PROTOCOL_ERROR)
             raise (too_large() if error.code == 1009 else bad_request()) from None
         except Exception:
@@ -187,5 +189,5 @@ class EngineRequests:
         try:
             sock.send(answer)
         except OSError:
-            log.debug("connection lost during a handshake")  # the first read finds it too
+            log.debug("connection lost during a handshake", extra=client_fields(peer.sid, "connect"))  # the first read finds it too
         return WebSocket(sock, self._sessions.loop, peer, self._sessions.limits, self._sessions.closing)

@@ -24,6 +24,11 @@ class UpgradeProbe:
         self._probed = False
 
     @property
+    def sid(self) -> str:
+        """The id of the session."""
+        return self._session.sid
+
+    @property
     def bucket(self) -> Bucket:
         """The tokens of the session."""
         return self._session.bucket
