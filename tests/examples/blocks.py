@@ -21,6 +21,7 @@ LEFT_OUT = {
     "INGESTION_INTERVAL_SECONDS=0.5 make run": "as `make run`; the system of these tests has that interval",
     ".venv/bin/python scripts/start_observability_api.py": "as `make run`; tests/unit/test_start_script.py has its arguments",
     "SOURCES=": "as `make run`; tests/integration/test_up.py and the tests of each source start these",
+    ".venv/bin/python manage.py doctor": "its exit code depends on the machine; tests/integration/test_doctor.py and test_up.py run it",
     "make test": "is what runs this",
     "make bench": "takes many minutes; tests/integration/test_bench_load.py tries its load generator",
     ".venv/bin/python -m tests.bench": "takes minutes and needs the machine for itself; as `make bench`",
