@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -29,11 +28,14 @@ from db.rights import OWNER, ROLES
 from db.timestamps import utc_now
 from ops import embedded
 from ops.supervisor import Supervisor
+from tests.support import order
 from tests.support.databases import Databases
 from tests.support.polling import until as until
 from tests.support.servers import ROLE_PASSWORD, add_operator, equal_passwords, superuser_url
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.support.pages import Chromium
 
 # No deadline: the time of an example depends on the load of the machine. `same` tries the same
@@ -92,9 +94,13 @@ class Servers:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with the most slow cases first, so that no worker begins one at the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    order.arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> order.UnitScheduling | None:
+    """Give files that share a system to one worker; other values of --dist are those of xdist."""
+    return order.UnitScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:

@@ -1,6 +1,6 @@
 """The site that all tests of the dashboard share, and pages on it.
 
-`site` is one per session. A module that needs another one overrides it:
+`site` is one for all of them. A module that needs another one overrides it:
 
     @pytest.fixture(scope="module")
     def site(start_site: StartSite) -> Site:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 StartSite = Callable[..., Site]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The site of the session."""
+    """The site of these tests. It ends with them, because an idle site costs processor time."""
     with started(servers, tmp_path_factory.mktemp("site")) as site:
         yield site
 
@@ -50,7 +50,7 @@ def start_site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def site(chromium: Chromium, shared_site: Site) -> Site:
-    """The site of the session, unless the module overrides this fixture."""
+    """The shared site, unless the module overrides this fixture."""
     return shared_site
 
 
@@ -70,7 +70,7 @@ def page(pages: Pages) -> Page:
     return pages.open()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site in which every view has content: see `tests.web.whole`."""
     with whole_site(servers, tmp_path_factory.mktemp("whole")) as site:
