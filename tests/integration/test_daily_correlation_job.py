@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 import pandas as pd
 import pytest
-from sklearn.covariance import LedoitWolf
 
 from api.hub.channels import CHANNELS
 from config.settings import Settings
@@ -88,6 +87,8 @@ def _ewma(returns: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shrunk(returns: pd.DataFrame) -> pd.DataFrame:
+    from sklearn.covariance import LedoitWolf
+
     complete = returns.dropna()
     covariance = LedoitWolf().fit((complete - complete.mean()) / complete.std(ddof=0)).covariance_
     scale = np.sqrt(np.diag(covariance))

@@ -67,7 +67,7 @@ def _marked_slow(items: Iterable[pytest.Item]) -> Iterable[str]:
     return (item.nodeid.partition("::")[0] for item in items if item.get_closest_marker("slow"))
 
 
-class UnitScheduling(LoadFileScheduling):
+class UnitScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives whole units to the workers."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -15,8 +15,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
-from scipy.cluster.hierarchy import leaves_list, linkage  # type: ignore[import-untyped]
-from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
 DATA = Path(__file__).parents[2] / "clients" / "web" / "test" / "data"
 EXACT = Context(prec=200)
@@ -130,6 +128,9 @@ def _rounded(matrix: Any) -> list[list[float | None]]:
 
 
 def _leaves(matrix: list[list[float | None]]) -> list[int]:
+    from scipy.cluster.hierarchy import leaves_list, linkage  # type: ignore[import-untyped]
+    from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
+
     rho = np.array([[value or 0.0 for value in row] for row in matrix])
     distance = np.sqrt(np.maximum(0, 2 * (1 - rho)))
     np.fill_diagonal(distance, 0)

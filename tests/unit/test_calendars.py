@@ -40,6 +40,7 @@ def on_clock(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=NEW_YORK)
 
 
+@cache
 def sunday(year: int, month: int, number: int) -> date:
     """The first (1), second (2) or last (-1) Sunday of a month."""
     found = [day for day in days(date(year, month, 1), date(year, month, 31 if month in (3, 10) else 30)) if day.weekday() == 6]

@@ -12,9 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
-from statsmodels.stats.correlation_tools import corr_nearest
-from statsmodels.stats.weightstats import DescrStatsW
 
 from db.nearest_correlation import complete_part, nearest_correlation
 from jobs.analytics import correlation, pairs, ranks, sums
@@ -98,6 +95,8 @@ def test_method_equals_its_oracle_on_real_returns(method: str, minimum: int) -> 
 
 
 def test_complete_returns_equal_statsmodels_and_pandas() -> None:
+    from statsmodels.stats.weightstats import DescrStatsW
+
     assert_close(pearson(complete()).matrix, DescrStatsW(complete().T).corrcoef)
     assert_close(spearman(complete()).matrix, pd.DataFrame(complete().T).rank().corr().to_numpy())
 
@@ -281,8 +280,10 @@ def test_instrument_with_holes_changes_no_other_pair(returns: Floats, holes: int
 
 @pytest.mark.parametrize("periods", [8, 60, 720])
 def test_shrinkage_equals_scikit_learn(periods: int) -> None:
+    from sklearn.covariance import ledoit_wolf as oracle
+
     returns = complete()[:, :periods]
-    expected, shrinkage = sklearn_ledoit_wolf(returns.T)
+    expected, shrinkage = oracle(returns.T)
     ours = ledoit_wolf(returns)
     assert ours.shrinkage == pytest.approx(shrinkage, rel=1e-9)
     np.testing.assert_allclose(ours.matrix, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
@@ -290,12 +291,14 @@ def test_shrinkage_equals_scikit_learn(periods: int) -> None:
 
 
 def test_shrunk_correlation_uses_standardised_returns() -> None:
+    from sklearn.covariance import ledoit_wolf as oracle
+
     returns = np.vstack([recorded(), np.full(720, np.nan), np.zeros(720)])
     returns[2:5] = np.nan  # those with most holes
     result = shrunk_correlation(returns)
     kept = [0, 1, 5, 6, 7, 8, 9]
     rows = returns[kept][:, ~np.isnan(returns[kept]).any(axis=0)].T
-    expected, shrinkage = sklearn_ledoit_wolf((rows - rows.mean(axis=0)) / rows.std(axis=0))
+    expected, shrinkage = oracle((rows - rows.mean(axis=0)) / rows.std(axis=0))
     assert result.observations == len(rows)
     assert result.shrinkage == pytest.approx(shrinkage, rel=1e-9)
     np.testing.assert_allclose(result.matrix[np.ix_(kept, kept)], expected, rtol=1e-9)
@@ -337,6 +340,8 @@ def test_nearest_correlation_equals_the_example_of_higham() -> None:
 
 @pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.IterationLimitWarning")
 def test_nearest_correlation_of_contradictory_pairs_is_sound() -> None:
+    from statsmodels.stats.correlation_tools import corr_nearest
+
     generator = np.random.default_rng(2)
     returns = generator.standard_normal((30, 2)) @ generator.standard_normal((2, 60)) + 0.1 * generator.standard_normal((30, 60))
     returns[generator.random(returns.shape) < 0.5] = np.nan

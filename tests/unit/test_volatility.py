@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from statsmodels.stats.weightstats import DescrStatsW
 
 from jobs.analytics import rolling, volatility
 from jobs.analytics.candles import Candles
@@ -84,6 +83,8 @@ def pandas_yang_zhang(o: Frame, h: Frame, lo: Frame, c: Frame, window: int, mini
 
 
 def statsmodels_ewma(o: Frame, h: Frame, lo: Frame, c: Frame, window: int, minimum: int) -> Frame:
+    from statsmodels.stats.weightstats import DescrStatsW
+
     weights = 0.94 ** np.arange(window - 1, -1, -1.0)
 
     def one(squares: Floats) -> float:

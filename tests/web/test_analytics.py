@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from scipy.cluster.hierarchy import leaves_list, linkage  # type: ignore[import-untyped]
-from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run, write_jobs
@@ -92,6 +90,9 @@ def shown_symbols(page: Page) -> list[str]:
 
 @pytest.mark.usefixtures("computed")
 def test_correlations_are_ordered_by_clusters_or_by_the_strongest_pair(site: Site, page: Page) -> None:
+    from scipy.cluster.hierarchy import leaves_list, linkage  # type: ignore[import-untyped]
+    from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
+
     page.goto(site.view("#/analytics"))
     page.locator(".heat-cell").first.wait_for()
     distances = squareform(np.sqrt(2 * (1 - matrix())) * (1 - np.eye(len(SYMBOLS))), checks=False)
