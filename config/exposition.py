@@ -145,8 +145,11 @@ class Exposition:
         return {name: found[name] for name, row in METRICS.items() if name in found and (acting or not row.acting)}
 
     def report(self) -> Families:
-        """The part `families` of this process's report. Histograms without a value are left out."""
-        return {name: samples for name, all_ in self.families().items() if (samples := _with_values(METRICS[name], all_))}
+        """The part `families` of this process's report.
+
+        REST has one histogram for each route: those without a value are left out.
+        """
+        return {name: _with_values(METRICS[name], samples) for name, samples in self.families().items()}
 
 
 def _name(collector: Collector) -> str:
@@ -154,8 +157,8 @@ def _name(collector: Collector) -> str:
 
 
 def _with_values(row: Metric, samples: list[Sample]) -> list[Sample]:
-    """The samples without those of empty histograms, if the row has labels: a report is small."""
-    if row.kind != "histogram" or not row.labels:
+    """The samples; without those of empty histograms if only REST exports the row."""
+    if row.kind != "histogram" or row.services != ("rest",):
         return samples
     size = len(row.buckets) + 3
     groups = [samples[start : start + size] for start in range(0, len(samples), size)]

@@ -58,6 +58,7 @@ REQUESTS = {
     "metrics-current": "/api/metrics/current",
     "metrics-summary": "/api/metrics/summary",
     "metrics-symbols": "/api/metrics/symbols",
+    "metrics": "/metrics?format=json",
     "system-health": "/api/system/health",
     "system-performance": "/api/system/performance",
     "system-components": "/api/system/components",

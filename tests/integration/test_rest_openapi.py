@@ -84,11 +84,12 @@ NAMES = {
     "OrderbookLevel", "InternalOrderbook", "HeartbeatMessage", "ServerStatus", "WebSocketMessage",
 }  # fmt: skip
 # They refuse arguments.
-CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3], KEPT_BOOKS[0], KEPT_BOOKS[2]]
+CHOOSY = ["/metrics", "/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3], KEPT_BOOKS[0], KEPT_BOOKS[2]]
 ROUTES = [
     "/",
     "/config.json",
     *HEALTH,
+    "/metrics",
     "/symbols",
     "/market",
     "/price/latest",
@@ -236,6 +237,7 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
         **{path: [{"symbol": "BTCUSDT", "format": form} for form in FORMATS] for path in BOOKS[:2]},
         "/scenarios/runs": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
         "/jobs": [{}],
+        "/metrics": [{"format": form} for form in ("json", "prometheus", "openmetrics")],
         "/book": [{"symbol": "BTCUSDT"}, {"symbol": "BTCUSDT", "depth": "7", "require": "live"}],
         "/book/cost": [{"symbol": "BTCUSDT", "side": side, "quantity": "2"} for side in ("buy", "sell")],
         **{path: [{}] for path in ("/book/states", "/status", "/scenarios")},

@@ -16,6 +16,7 @@ from tests.support.processes import ROOT
 Object = dict[str, Any]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 BASE, SINGLE_NODE = KUBERNETES / "base", KUBERNETES / "overlays" / "single-node"
+PROCESSES = ("hub", "rest", "jobs", "observer", "books")
 KUBECTL = shutil.which("kubectl")
 # Values of the Secrets in the form that operators give them.
 SECRETS = {
@@ -46,6 +47,16 @@ def found(folder: Path, kind: str, name: str) -> Object:
     """Return the only object of this kind and name."""
     [one] = [each for each in objects(folder) if (each["kind"], each["metadata"]["name"]) == (kind, name)]
     return one
+
+
+def deployment(name: str, folder: Path = BASE) -> Object:
+    """Return the Deployment of a process."""
+    return found(folder, "Deployment", name)
+
+
+def containers(name: str) -> list[Object]:
+    """Return all containers of a Deployment of the base."""
+    return [*pod(deployment(name)).get("initContainers", ()), container(deployment(name))]
 
 
 def names(folder: Path, kind: str) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import re
 import runpy
@@ -24,12 +23,13 @@ from tests.support.compose import compose
 from tests.support.manifests import (
     BASE,
     KUBECTL,
-    KUBERNETES,
+    PROCESSES,
     SECRETS,
     SINGLE_NODE,
-    Object,
     config_map,
     container,
+    containers,
+    deployment,
     environment,
     found,
     names,
@@ -39,18 +39,7 @@ from tests.support.manifests import (
 )
 from tests.support.processes import ROOT
 
-PROCESSES = ("hub", "rest", "jobs", "observer", "books")
 WEB = {"hub": 5001, "rest": 5000}
-needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: the overlay is not built")
-
-
-def deployment(name: str, folder: Path = BASE) -> Object:
-    return found(folder, "Deployment", name)
-
-
-def containers(name: str) -> list[Object]:
-    """Return all containers of a Deployment of the base."""
-    return [*pod(deployment(name)).get("initContainers", ()), container(deployment(name))]
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
@@ -76,6 +65,8 @@ def test_base_has_every_object() -> None:
     labels = found(BASE, "Namespace", "tickwire")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert found(BASE, "ServiceAccount", "tickwire")["automountServiceAccountToken"] is False
+    hub = deployment("hub")["spec"]
+    assert (hub["minReadySeconds"], hub["strategy"]["rollingUpdate"]) == (10, {"maxSurge": 1, "maxUnavailable": 0})
     scaler = found(BASE, "HorizontalPodAutoscaler", "hub")["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 50)
     assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
@@ -235,61 +226,3 @@ def test_network_policies_permit_the_documented_ways_alone() -> None:
 def test_image_has_the_version_of_the_code() -> None:
     assert f'newTag: "{VERSION}"' in (BASE / "kustomization.yaml").read_text()
     assert f"tickwire:{VERSION}" in (ROOT / "docs" / "deployment.md").read_text()
-
-
-@needs_kubectl
-def test_single_node_has_one_pod_of_each_and_both_servers() -> None:
-    for name in PROCESSES:
-        assert deployment(name, SINGLE_NODE)["spec"]["replicas"] == 1
-    assert not names(SINGLE_NODE, "HorizontalPodAutoscaler") | names(SINGLE_NODE, "PodDisruptionBudget") | names(SINGLE_NODE, "Ingress")
-    labels = found(SINGLE_NODE, "Namespace", "tickwire")["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
-    for name, port in (("rest", 30500), ("hub", 30501)):
-        service = found(SINGLE_NODE, "Service", name)["spec"]
-        assert (service["type"], service["ports"][0]["nodePort"]) == ("NodePort", port)
-        variables = {each["name"]: each.get("value", "") for each in container(deployment(name, SINGLE_NODE))["env"]}
-        assert "$(NODE_ADDRESS)" in variables["ALLOWED_HOSTS"].split(",")
-    services = compose()["services"]
-    for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
-        server = found(SINGLE_NODE, "StatefulSet", name)
-        assert container(server)["image"] == services[name]["image"]
-        assert folder in {each["mountPath"] for each in container(server)["volumeMounts"]}
-        [claim] = server["spec"]["volumeClaimTemplates"]
-        assert "storageClassName" not in claim["spec"]
-        assert {secret for secret, _, _ in secrets_of(container(server)).values()} == {"tickwire-servers"}
-    script = container(found(SINGLE_NODE, "StatefulSet", "redis"))["args"][0]
-    for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
-        assert option in script
-
-
-def test_data_folder_of_postgresql_is_below_the_volume() -> None:
-    [given] = [each["value"] for each in container(found(SINGLE_NODE, "StatefulSet", "postgres"))["env"] if each["name"] == "PGDATA"]
-    server = compose()["services"]["postgres"]
-    assert server["environment"]["PGDATA"] == given
-    assert given.startswith(server["volumes"][0].partition(":")[2] + "/")
-
-
-def test_documented_secrets_have_the_keys_of_the_manifests() -> None:
-    created: dict[str, set[str]] = {}
-    text = (ROOT / "docs" / "deployment.md").read_text().replace("\\\n", " ")
-    for match in re.finditer(r"create secret generic (\S+)(.*)", text):
-        created.setdefault(match[1], set()).update(re.findall(r"--from-literal=([\w-]+)=", match[2]))
-    used: dict[str, set[str]] = {}
-    for name in PROCESSES:
-        for one in containers(name):
-            for secret, key, _ in secrets_of(one).values():
-                used.setdefault(secret, set()).add(key)
-    for name in ("postgres", "redis"):
-        for secret, key, _ in secrets_of(container(found(SINGLE_NODE, "StatefulSet", name))).values():
-            used.setdefault(secret, set()).add(key)
-    assert created == used
-
-
-def test_pod_of_the_owner_is_valid_and_restricted() -> None:
-    overrides = json.loads((KUBERNETES / "owner.json").read_text())
-    [one] = overrides["spec"]["containers"]
-    assert secrets_of(one)["DATABASE_URL"][:2] == ("tickwire-database", "owner-url")
-    of_jobs = container(deployment("jobs"))["securityContext"]
-    assert one["securityContext"] == of_jobs
-    one["image"] = "tickwire"
-    kubernetes_validate.validate({"kind": "Pod", "metadata": {"name": "owner"}, **overrides}, "1.37", strict=True)

@@ -16,7 +16,7 @@ from health.system.state import acting_process
 from health.verdict import Verdict
 from health.watch import DATABASE
 
-_TEXTS = ("text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8")
+_TEXTS = ("text/plain", "application/openmetrics-text")
 _DOCUMENTED = {"responses": {200: {"content": {kind: {"schema": {"type": "string"}} for kind in _TEXTS}}}}
 
 routes = Routes("prometheus", "Metrics for Prometheus")
