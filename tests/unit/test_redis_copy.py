@@ -11,7 +11,11 @@ from ops.backup.redis_copy import copy
 from ops.process import StartError, Unfit
 
 # As Redis 7 writes it; a file of the type h is about to be deleted.
-MANIFEST = "file appendonly.aof.{n}.base.rdb seq {n} type b\nfile appendonly.aof.1.incr.aof seq 1 type h\nfile appendonly.aof.{n}.incr.aof seq {n} type i\n"
+MANIFEST = (
+    "file appendonly.aof.{n}.base.rdb seq {n} type b\n"
+    "file appendonly.aof.1.incr.aof seq 1 type h\n"
+    "file appendonly.aof.{n}.incr.aof seq {n} type i\n"
+)
 
 
 def rewrite(folder: Path, number: int) -> None:
