@@ -36,9 +36,9 @@ fix: venv-dev  ## let ruff correct the code: rules with a safe correction, then 
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability, books or web alone, BENCH=--quick for an impression
+bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability, books, web or operations alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
-	for part in $(or $(PART),fanout ingest analytics hardening access observability books web); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
+	for part in $(or $(PART),fanout ingest analytics hardening access observability books web operations); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
 
 screenshots: venv-dev  ## write docs/images/dashboard-*.png; NAMES="market alerts" for these alone
 	@exec $(PY) -m tests.web.screens $(NAMES)

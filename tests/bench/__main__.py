@@ -1,6 +1,6 @@
 """The benchmarks, with ratios to peers of the same run. Linux only.
 
-`python -m tests.bench fanout|ingest|analytics|hardening|access|observability|books|web`
+`python -m tests.bench fanout|ingest|analytics|hardening|access|observability|books|web|operations`
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
 from tests.bench import ingest as ingest_runner
 from tests.bench import observability as observability_runner
+from tests.bench import operations as operations_runner
 from tests.bench import web as web_runner
 from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT, BenchError
@@ -172,6 +173,13 @@ def observability(parts: str, rounds: int, quick: bool, pin: bool, out: Path) ->
 def books(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure order books: cost of a message, memory, resync, and their sockets."""
     _measure(books_runner.TITLE, books_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "books.md")
+
+
+@bench.command()
+@_options(operations_runner.PARTS, rounds=1, quick="One short round.")
+def operations(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
+    """Measure the cost of metrics, request ids and the access log, and of a scrape."""
+    _measure(operations_runner.TITLE, operations_runner.PARTS, parts, rounds, quick, pin, out / "operations.md")
 
 
 @bench.command()

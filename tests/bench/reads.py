@@ -183,11 +183,12 @@ def _all(found: int, expected: int) -> int:
 def web(ground: Ground, contender: str, extra: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[int, int]]:
     """Yield the port and the pid of the worker process, of Tickwire's REST or of the peer.
 
-    `extra` are further variables.
+    `without` is Tickwire's without metrics. `extra` are further variables.
     """
     port = free_port()
     argv = {
         "tickwire": ("-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
+        "without": ("-m", "gunicorn", "-c", "config/gunicorn/rest.py", "tests.bench.operations.without:rest()"),
         "fastapi": ("-m", "tests.bench.peers.fastapi_candles", str(port), ground.database_url),
     }[contender]
     environ = {

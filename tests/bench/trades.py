@@ -36,7 +36,10 @@ _SECONDS = 600.0
 
 
 def measure(ground: Ground, contender: str, count: int) -> dict[str, float]:
-    """Return rows per second, and the process's CPU per row and peak memory."""
+    """Return rows per second, and the process's CPU per row and peak memory.
+
+    `without` is the jobs process without metrics.
+    """
     ground.empty_bus()
     with database(ground) as cursor:
         cursor.execute(f"TRUNCATE {_TABLES}")
@@ -57,7 +60,8 @@ def measure(ground: Ground, contender: str, count: int) -> dict[str, float]:
             "BINANCE_REST_URL": f"http://127.0.0.1:{port}",
             "RETENTION_TRADES": "0",  # these are of 2024
         }
-        return _watch(ground, count, ("-m", "jobs.scheduler"), environ, port)
+        module = "tests.bench.operations.without" if contender == "without" else "jobs.scheduler"
+        return _watch(ground, count, ("-m", module), environ, port)
 
 
 def _copy(ground: Ground, count: int) -> dict[str, float]:

@@ -153,7 +153,7 @@ def exported(system: System) -> set[str]:
 def test_running_system_exports_each_metric_after_one_trade_one_request_and_one_client(system: System) -> None:
     """A rule or a panel without a series would never show anything."""
     with PythonClient(system.hub) as client:
-        client.call("subscribe", {"instruments": ["EUR_USD"]})
+        client.call("subscribe", {"pairs": ["EUR_USD"]})
         missing: set[str] = set()
 
         def complete() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from config.metrics import METRICS
 from config.settings import Settings
 from jobs.scheduler import TIMED
 from tests.support.compose import compose
+from tests.support.manifests import BASE, deployment
 from tests.support.processes import ROOT
 from tests.support.prometheus import FOLDER, RULES, alerts, metrics_of, run_promtool
 
@@ -40,6 +42,7 @@ def test_alerts_fire_at_their_times_and_not_below_their_thresholds() -> None:
     assert code == 0, printed
 
 
+@cache
 def cases() -> dict[str, list[dict[str, Any]]]:
     """alert -> its cases. `BaseLoader` leaves `0x12` a text."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -148,25 +151,40 @@ def relabelled(labels: dict[str, str]) -> dict[str, str] | None:
     return {name: value for name, value in labels.items() if not name.startswith("__meta_")}
 
 
-def pod(**changed: str) -> dict[str, str]:
-    annotations = {"scrape": "true", "path": "/hub/metrics", "port": "5001"}
-    meta = {"pod_ip": "10.1.2.3", "pod_name": "hub-7d9f", "pod_phase": "Running", "namespace": "tickwire", "pod_container_init": "false"}
-    meta |= {f"pod_annotation_prometheus_io_{name}": value for name, value in annotations.items()} | changed
+def discovered(service: str, **changed: str) -> dict[str, str]:
+    """The labels with which Prometheus discovers a pod of our manifests."""
+    template = deployment(service)["spec"]["template"]["metadata"]
+    marks = {"pod_annotation": template["annotations"], "pod_label": template["labels"]}
+    meta = {f"{kind}_{re.sub('[^a-z]', '_', key)}": value for kind, pairs in marks.items() for key, value in pairs.items()}
+    meta |= {"pod_ip": "10.1.2.3", "pod_name": f"{service}-7d9f", "pod_phase": "Running", "namespace": "tickwire"}
+    meta |= {"pod_container_init": "false"} | changed
     return {f"__meta_kubernetes_{name}": value for name, value in meta.items()} | {
-        "__address__": "10.1.2.3:80",
+        "__address__": "10.1.2.3",
         "__metrics_path__": "/metrics",
     }
 
 
-def test_pods_are_scraped_at_the_port_and_path_of_their_annotations() -> None:
+@pytest.mark.parametrize(("service", "port"), [("hub", 5001), ("rest", 5000), ("jobs", 5010), ("observer", 5010), ("books", 5010)])
+def test_pods_of_the_manifests_are_scraped_at_their_ports_and_paths(service: str, port: int) -> None:
     [discovery] = job("kubernetes.yml")["kubernetes_sd_configs"]
-    assert discovery["role"] == "pod"
-    assert discovery["selectors"] == [{"role": "pod", "label": "app.kubernetes.io/part-of=tickwire"}]
-    found = relabelled(pod())
-    assert found is not None
-    assert (found["__address__"], found["__metrics_path__"], found["instance"]) == ("10.1.2.3:5001", "/hub/metrics", "hub-7d9f")
-    assert (relabelled(pod(pod_ip="fd00::12")) or {})["__address__"] == "[fd00::12]:5001"
-    assert (relabelled(pod(pod_annotation_prometheus_io_path="")) or {})["__metrics_path__"] == "/metrics"
-    assert relabelled(pod(pod_annotation_prometheus_io_scrape="")) is None
-    assert relabelled(pod(pod_phase="Succeeded")) is None
-    assert relabelled(pod(pod_container_init="true")) is None
+    assert (discovery["role"], discovery["namespaces"]) == ("pod", {"names": ["tickwire"]})
+    [selector] = discovery["selectors"]
+    [labels] = yaml.safe_load((BASE / "kustomization.yaml").read_text())["labels"]
+    assert selector == {"role": "pod", "label": "app.kubernetes.io/part-of=" + labels["pairs"]["app.kubernetes.io/part-of"]}
+    assert labels["includeTemplates"]
+    path = "/hub/metrics" if service == "hub" else "/metrics"
+    assert relabelled(discovered(service)) == {
+        "__address__": f"10.1.2.3:{port}",
+        "__metrics_path__": path,
+        "instance": f"{service}-7d9f",
+        "namespace": "tickwire",
+        "component": service,
+    }
+    assert (relabelled(discovered(service, pod_ip="fd00::12")) or {})["__address__"] == f"[fd00::12]:{port}"
+
+
+def test_other_pods_are_left_out() -> None:
+    assert relabelled(discovered("hub", pod_annotation_prometheus_io_scrape="")) is None
+    assert relabelled(discovered("hub", pod_phase="Succeeded")) is None
+    assert relabelled(discovered("hub", pod_container_init="true")) is None
+    assert (relabelled(discovered("hub", pod_annotation_prometheus_io_path="")) or {})["__metrics_path__"] == "/metrics"
