@@ -12,6 +12,7 @@ COMMANDS = {
     "migrate": ("system", "migrate"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
+    "upgrade-database": ("upgrade", "upgrade_database"),
     "status": ("status", "status"),
     "doctor": ("doctor", "doctor"),
     "watch": ("watch", "watch"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from cli.common import chosen_settings, plain_errors
+from cli.common import chosen_settings, plain_errors, stopping
 from config.settings import Settings
 from db.timestamps import utc_now
 from ops.backup import manifest as manifests
@@ -19,7 +17,7 @@ from ops.backup.manifest import Kind, Manifest
 from ops.backup.progress import size_text
 from ops.backup.save import save
 from ops.backup.sources import open_sources
-from ops.supervisor import StopAsked
+from ops.embedded.held import held
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ def backup(folder: Path, physical: bool, redis_dir: Path | None, verify: bool) -
     """
     redis_dir = redis_dir and Path.cwd() / redis_dir
     chosen, folder = _start("backup", folder)
-    with plain_errors(), _stopping("stopped; nothing was saved"):
+    with plain_errors(), stopping("stopped; nothing was saved"):
         if verify and (folder / manifests.FILE).is_file():
             manifest = manifests.read(folder)
         else:
@@ -88,9 +86,9 @@ def restore(folder: Path, yes: bool) -> None:
     `recovered: false`, and the writers store what the copy of Redis has and the dump has not.
     """
     chosen, folder = _start("restore", folder)
-    with plain_errors(), _stopping("stopped; nothing was changed"):
+    with plain_errors(), stopping("stopped; nothing was changed"):
         manifest = manifests.read(folder)
-        with restoring.held(chosen.hub_data_dir) as lock:
+        with held(chosen.hub_data_dir, "a restore") as lock:
             restoring.check(chosen, folder, manifest, utc_now, _say)
             if not yes:
                 click.confirm(_question(chosen, manifest), abort=True, err=True)
@@ -113,13 +111,5 @@ def _question(chosen: Settings, manifest: Manifest) -> str:
 
 def _print_rows(manifest: Manifest, done: Restored) -> None:
     for table, expected in manifest.rows.items():
-        click.echo(f"{table:<32}{expected:>12} saved {done.rows.get(table, 0):>12} restored")
-
-
-@contextmanager
-def _stopping(text: str) -> Iterator[None]:
-    """End the command with one sentence if a stop signal has ended its work."""
-    try:
-        yield
-    except StopAsked:
-        raise click.ClickException(text) from None
+        if expected or done.rows.get(table):
+            click.echo(f"{table:<32}{expected:>12} saved {done.rows.get(table, 0):>12} restored")

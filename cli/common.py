@@ -24,7 +24,7 @@ from jobs.feeds.base import SourceError
 from ops import checks, embedded, running, startup
 from ops.children import hold_stop_signals
 from ops.servers import EMBEDDED_DATABASE
-from ops.supervisor import StartError, Supervisor, Unfit
+from ops.supervisor import StartError, StopAsked, Supervisor, Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
 API_KEY = "TICKWIRE_API_KEY"  # the environment variable with a key or token
@@ -83,6 +83,15 @@ def plain_errors() -> Iterator[None]:
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
         text = error.explanation if isinstance(error, SourceError) else str(error)
         raise click.ClickException(scrub(text)) from error
+
+
+@contextmanager
+def stopping(text: str) -> Iterator[None]:
+    """End the command with one sentence if a stop signal has ended its work."""
+    try:
+        yield
+    except StopAsked:
+        raise click.ClickException(text) from None
 
 
 def nothing_runs(chosen: Settings, *, instead: str = "--url") -> str:

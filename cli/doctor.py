@@ -30,8 +30,6 @@ from ops.doctor.subject import subject_of
 _COLOURS = {OK: "green", UNKNOWN: "cyan", WARNING: "yellow", FAILURE: "red"}
 _ARROW = "→ "
 _LEAST_WIDTH = 40  # of the text, in a narrow terminal
-# As `up` reads the settings: with the credentials of the sources.
-_SERVICE = "up"
 
 
 @click.command()
@@ -61,13 +59,23 @@ def doctor(as_json: bool, backup: Path | None) -> None:
 
 
 def _results(backup: Path | None) -> list[Result]:
+    """Examine the system with the settings of `up`.
+
+    Settings that only `up` and the jobs need, such as credentials of sources, may be on another
+    machine: without them the rest is examined.
+    """
     logs.configure("doctor", level="ERROR", style="text")
-    SCRUBBER.learn(other_secrets(service=_SERVICE))
+    SCRUBBER.learn(other_secrets(service="up"))
+    lacking: dict[str, str] = {}
     try:
-        chosen = settings_module.load(service=_SERVICE)
+        chosen = settings_module.load(service="up")
     except SettingsError as error:
-        return without_settings(error)
-    subject = subject_of(chosen, days=retention_days(chosen), key=os.environ.get(API_KEY), backup=backup)
+        lacking = error.problems
+        try:
+            chosen = settings_module.load(service="rest")
+        except SettingsError:
+            return without_settings(error)
+    subject = subject_of(chosen, days=retention_days(chosen), key=os.environ.get(API_KEY), backup=backup, lacking=lacking)
     urls = [server.url for server in (subject.database, subject.bus) if server]
     SCRUBBER.learn([*chosen.secrets, *urls, *([subject.key] if subject.key else [])])
     return examine(subject)

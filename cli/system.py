@@ -29,6 +29,7 @@ from db.rights import READER, WRITER
 from ops import access_check, checks, embedded, log_forwarder, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
+from ops.embedded.postgres import NEWEST, data_version
 from ops.reload.reloader import Reloader
 from ops.running import RunFile
 from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
@@ -122,6 +123,8 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken, connections=chosen.connections_needed())
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     blocked = partial(embedded.no_room, chosen.hub_data_dir)
+    if database and (version := data_version(chosen.hub_data_dir)) != NEWEST:
+        log.info("the data of PostgreSQL are of an old version: `manage.py upgrade-database` upgrades them", extra={"version": version})
     supervisor.start(*(replace(server, stop_rank=rank, blocked=blocked) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,26 +62,36 @@ def connection(url: str, *, embedded: bool) -> tuple[str, dict[str, str]]:
     return words, {**env, "PGCONNECT_TIMEOUT": "10", **({"PGPASSWORD": password} if password else {})}
 
 
-def run(argv: tuple[str, ...], env: Mapping[str, str], *, watch: Callable[[], None] = lambda: None, stop: Signals = Signals.SIGINT) -> None:
+def run(
+    argv: tuple[str, ...],
+    env: Mapping[str, str],
+    *,
+    name: str | None = None,
+    watch: Callable[[], None] = lambda: None,
+    interruptible: bool = True,
+) -> None:
     """Run a program to its end; `watch` is called meanwhile and may raise.
 
-    Its output is in the error alone. Raises `StartError` if it fails, `StopAsked` on a stop signal.
+    Its output is in the error alone, after `name`, by default that of the file. Raises `StartError`
+    if it fails, and `StopAsked` on a stop signal, which waits if the program is not
+    `interruptible`.
     """
     with tempfile.NamedTemporaryFile(prefix="tickwire-", suffix=".log") as output:
-        child = spawn(argv, env=env, log_file=Path(output.name), inherit=(), death_signal=stop)
+        child = spawn(argv, env=env, log_file=Path(output.name), inherit=(), death_signal=Signals.SIGINT)
         try:
             while child.poll() is None:
-                if stop_asked(_POLL_SECONDS):
+                if interruptible and stop_asked():
                     raise StopAsked
                 watch()
+                time.sleep(_POLL_SECONDS)
         finally:
             if child.poll() is None:
                 kill_group(child.pid)
                 child.wait()
         if child.returncode != 0:
             text = Path(output.name).read_text(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-            name = next((Path(word).name for word in reversed(argv[:20]) if "/bin/" in word and not word.startswith("-")), argv[0])
-            raise StartError(scrub("\n  ".join((f"{name} failed ({describe_end(child.returncode)})", *text))))
+            failed = f"{name or Path(argv[0]).name} failed ({describe_end(child.returncode)})"
+            raise StartError(scrub("\n  ".join((failed, *text))))
 
 
 def private_folder(folder: Path) -> None:

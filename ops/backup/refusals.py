@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ from config import VERSION
 from db.backups import Target, major_of, read_target, unknown_migrations
 from ops.backup.manifest import Manifest
 from ops.backup.progress import size_text
-from ops.embedded.environment import FREE_BYTES
+from ops.embedded.environment import FREE_BYTES, free_bytes
 from ops.embedded.postgres import NEWEST
 from ops.embedded.redis import program as redis_program
 from ops.process import Unfit
@@ -77,8 +76,7 @@ def _check_timescaledb(manifest: Manifest, target: Target, setting: str) -> None
 
 def check_space(manifest: Manifest, folder: Path) -> None:
     """Raise `Unfit` if the disk of `folder` has less room than the files of the backup."""
-    disk = os.statvfs(folder)
-    free = disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+    free = free_bytes(folder)
     if free < manifest.total_bytes + FREE_BYTES:
         needed = size_text(manifest.total_bytes + FREE_BYTES)
         raise Unfit(f"the disk of {folder} has {size_text(free)} left, and the restore needs {needed} at least: free some")

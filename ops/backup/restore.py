@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -55,17 +55,6 @@ def _check_no_process(redis_url: str, clock: Clock) -> None:
         alive = sorted(entry.name for entry in bus.processes(now_ms) if now_ms - entry.beat_ms < _ALIVE_MS)
     if alive:
         raise Unfit(f"processes use the Redis of the settings ({', '.join(alive)}): stop them first")
-
-
-@contextmanager
-def held(hub_dir: Path) -> Iterator[int]:
-    """Hold the data directory for the block. Raises `Unfit` if a system runs on it."""
-    running.prepare_data_dir(hub_dir)
-    try:
-        with running.locked(hub_dir) as lock:
-            yield lock
-    except running.Busy as error:
-        raise Unfit(f"{error}; a restore needs a stopped system") from error
 
 
 def restore(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say: Say, lock: int) -> Restored:

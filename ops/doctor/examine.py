@@ -15,7 +15,7 @@ Judge: TypeAlias = Callable[[Subject, Evidence], Result]
 
 # name -> check, in the order of the output
 CHECKS: dict[str, Judge] = {
-    "settings": lambda subject, _: settings.judge(subject.settings),
+    "settings": settings.judge,
     "ports": machine.ports,
     "PostgreSQL": database.postgres,
     "connection pooler": database.pooler,

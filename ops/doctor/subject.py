@@ -24,7 +24,8 @@ class Subject:
     """The examined system. `database` and `bus` are None if an embedded server does not run.
 
     `days` has the days for which the rows of a partitioned table are kept; 0: for ever. `key` is
-    for requests to REST. `backup` is the directory of a backup. `now` returns Unix seconds.
+    for requests to REST. `backup` is the directory of a backup. `lacking` has the problems of
+    settings that only `up` and the jobs need. `now` returns Unix seconds.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Subject:
     days: Mapping[str, int] = field(default_factory=dict)
     key: str | None = field(default=None, repr=False)
     backup: Path | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
     now: Callable[[], float] = time.time
 
     @property
@@ -53,7 +55,13 @@ class Subject:
 
 
 def subject_of(
-    chosen: Settings, *, days: Mapping[str, int], key: str | None, backup: Path | None, now: Callable[[], float] = time.time
+    chosen: Settings,
+    *,
+    days: Mapping[str, int],
+    key: str | None,
+    backup: Path | None,
+    lacking: Mapping[str, str] | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Subject:
     """Return the system of these settings: with the servers of its `run.json`, if it has one."""
     system = running.read(chosen.hub_data_dir)
@@ -69,5 +77,6 @@ def subject_of(
         days,
         key,
         backup,
+        lacking or {},
         now,
     )

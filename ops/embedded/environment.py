@@ -55,7 +55,7 @@ def check_writable(hub_dir: Path) -> None:
 
 def check_space(hub_dir: Path) -> None:
     """Raise `Unfit` if the disk of the data directory is almost full."""
-    free = _free_bytes(hub_dir)
+    free = free_bytes(hub_dir)
     if free < FREE_BYTES:
         has, needs = free // _MEGABYTE, FREE_BYTES // _MEGABYTE
         raise Unfit(
@@ -65,11 +65,12 @@ def check_space(hub_dir: Path) -> None:
 
 def no_room(hub_dir: Path) -> str:
     """Return the reason for which a server that has ended cannot start again, or ""."""
-    free = _free_bytes(hub_dir)
+    free = free_bytes(hub_dir)
     return "" if free >= RESTART_BYTES else f"the disk of HUB_DATA_DIR {hub_dir} has {free // _MEGABYTE} MB left"
 
 
-def _free_bytes(hub_dir: Path) -> int:
+def free_bytes(hub_dir: Path) -> int:
+    """Return the room that the disk of the data directory has for this user."""
     disk = os.statvfs(hub_dir)
     return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
 

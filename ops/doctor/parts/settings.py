@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.access.modes import OFF, is_loopback
-from config.settings import Settings
+from health.verdict import acting_reports
+from ops.doctor.evidence import Evidence
+from ops.doctor.parallel import Missing
 from ops.doctor.results import Result, failure, result, warning
+from ops.doctor.subject import Subject
 
 
-def judge(chosen: Settings) -> Result:
-    """Return the result for settings that are valid."""
+def judge(subject: Subject, evidence: Evidence) -> Result:
+    """Return the result for settings with which the other checks can be made."""
+    chosen = subject.settings
     hosts = {"WEBSOCKET_HOST": chosen.websocket_host, "API_HOST": chosen.api_host}
     reached = [f"{name}={host}" for name, host in hosts.items() if not is_loopback(host)]
-    problems = []
+    problems = [] if _jobs_act(evidence) else list(invalid(subject.lacking).problems)
     if chosen.auth_mode == OFF and reached:
         problems.append(warning(f"AUTH=off on an open host ({', '.join(reached)})", "set AUTH=auto or AUTH=required"))
     if chosen.log_file is not None and not _writable(chosen.log_file):
@@ -30,6 +34,12 @@ def invalid(problems: Mapping[str, str]) -> Result:
         for name, text in problems.items()
     ]
     return result("settings", "", found)
+
+
+def _jobs_act(evidence: Evidence) -> bool:
+    """Return True if jobs act: their machine has the settings that they need."""
+    table = evidence.processes
+    return not isinstance(table, Missing) and any(report.role == "jobs" for report in acting_reports(table.expected()))
 
 
 def _writable(file: Path) -> bool:
