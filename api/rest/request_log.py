@@ -60,6 +60,7 @@ class RequestLog:
     def __init__(self, inner: Application) -> None:
         self._inner = inner
         self._open: set[Entry] = set()
+        self._uncounted: deque[tuple[Entry, str, float]] = deque()
         # level, time, entry, method, seconds, ids; the oldest are dropped if a write takes too long
         self._ended: deque[tuple[int, float, Entry, str, float, RequestIds]] = deque(maxlen=MAX_WAITING)
         self._deferred = False
@@ -94,20 +95,33 @@ class RequestLog:
             return _Framed(self(environ, start_response), ids)
 
     def run(self, stop: threading.Event) -> None:
-        """Write the records every `BATCH_SECONDS` until `stop` is set, not during the requests.
+        """Count and write every `BATCH_SECONDS` until `stop` is set, not during the requests.
 
-        Formatting a record between two requests takes a quarter of the time.
+        In a row, the same work takes a quarter of the time.
         """
         self._deferred = True
         while not stop.wait(BATCH_SECONDS):
+            self.settle()
             self._write()
         self._deferred = False
+        self.settle()
         self._write()
+
+    def settle(self) -> None:
+        """Call the functions in `finished` for all requests that have ended."""
+        while self._uncounted:
+            try:
+                entry, method, seconds = self._uncounted.popleft()
+            except IndexError:  # another thread was faster
+                return
+            for each in self.finished:
+                each(entry.endpoint, method, entry.status, seconds, entry.body_bytes)
 
     def _end(self, entry: Entry, method: str, seconds: float, ids: RequestIds) -> None:
         self._open.discard(entry)
-        for each in self.finished:
-            each(entry.endpoint, method, entry.status, seconds, entry.body_bytes)
+        self._uncounted.append((entry, method, seconds))
+        if not self._deferred or len(self._uncounted) > MAX_WAITING:
+            self.settle()
         level = logging.DEBUG if entry.endpoint.startswith(_QUIET) else logging.INFO
         if log.isEnabledFor(level):
             self._ended.append((level, time.time(), entry, method, seconds, ids))
