@@ -72,24 +72,26 @@ class RequestLog:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.perf_counter()
-        ids = request_ids.current()  # the server has made them if it logs about requests itself
-        given = ids is not None
+        ids = request_ids.current()
         if ids is None:
-            ids = request_ids.make_ids(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
-            request_ids.begin(ids)
+            return self._with_own_ids(environ, start_response)
         environ[_ENTRY] = entry = Entry()
         self._open.add(entry)
 
         def end() -> None:
             self._end(entry, environ["REQUEST_METHOD"], time.perf_counter() - started, ids)
-            if not given:
-                request_ids.end()
 
         try:
             return _Answer(self._inner(environ, _with_id(entry, ids, start_response)), entry, end)
         except BaseException:
             end()
             raise
+
+    def _with_own_ids(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve a request of a server that makes no ids, such as a client of tests."""
+        ids = request_ids.make_ids(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
+        with request_ids.during(ids):
+            return _Framed(self(environ, start_response), ids)
 
     def run(self, stop: threading.Event) -> None:
         """Write the records every `BATCH_SECONDS` until `stop` is set, not during the requests.
@@ -163,6 +165,30 @@ class _Answer:
                 close()
         finally:
             end()
+
+
+class _Framed:
+    """An answer whose pieces are made with these ids, wherever the server asks for them."""
+
+    __slots__ = ("_answer", "_ids")
+
+    def __init__(self, answer: Any, ids: RequestIds) -> None:
+        self._answer = answer
+        self._ids = ids
+
+    def __iter__(self) -> Iterator[bytes]:
+        pieces = iter(self._answer)
+        while True:
+            with request_ids.during(self._ids):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def close(self) -> None:
+        """Note the end."""
+        with request_ids.during(self._ids):
+            self._answer.close()
 
 
 def _with_id(entry: Entry, ids: RequestIds, start_response: Callable[..., Any]) -> Callable[..., Any]:
