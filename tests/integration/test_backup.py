@@ -37,7 +37,7 @@ from tests.support.processes import ROOT
 from tests.support.store import select, stored_trades, trade_gaps
 from tests.support.up import Environment, Up, manage, starter
 
-pytestmark = pytest.mark.timeout(300)  # the drill alone starts two systems
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the drill alone starts two systems
 
 Numbers = dict[str, int]  # instrument -> highest seq
 
