@@ -18,6 +18,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from config.settings import load
 from db import topics
 from db.bus import Bus, RestoredBus
 from db.messages import Trade
@@ -25,8 +26,9 @@ from db.postgres import Store
 from db.timestamps import utc_now
 from ops.backup import manifest as manifests
 from ops.backup.manifest import Manifest
+from ops.backup.restore import check
 from ops.backup.save import Sources, save
-from ops.process import StopAsked
+from ops.process import StopAsked, Unfit
 from tests.conftest import Servers, new_database, until
 from tests.integration.test_bus import tick, trade
 from tests.standins.binance import BinanceStandIn
@@ -35,7 +37,7 @@ from tests.support.processes import ROOT
 from tests.support.store import select, stored_trades, trade_gaps
 from tests.support.up import Environment, Up, manage, starter
 
-pytestmark = pytest.mark.timeout(300)  # the drill alone starts two systems
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the drill alone starts two systems
 
 Numbers = dict[str, int]  # instrument -> highest seq
 
@@ -198,11 +200,17 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
     ],
     ids=["version", "migration", "timescaledb", "postgresql", "redis", "changed file", "short file", "no backup"],
 )
-def test_restore_that_does_not_fit_changes_nothing(drill: Drill, tmp_path: Path, spoil: Callable[[Drill, Path], Path], text: str) -> None:
+def test_restore_that_does_not_fit_is_refused(drill: Drill, tmp_path: Path, spoil: Callable[[Drill, Path], Path], text: str) -> None:
+    chosen = load(drill.environment, dotenv=None)
+    with pytest.raises(Unfit, match=text):
+        check(chosen, tmp_path / "spoiled", manifests.read(spoil(drill, tmp_path / "spoiled")), utc_now, lambda line: None)
+
+
+def test_refused_restore_changes_nothing(drill: Drill, tmp_path: Path) -> None:
     hub_dir = Path(drill.environment["HUB_DATA_DIR"])
     before = contents(hub_dir)
-    done = manage(drill.environment, "restore", str(spoil(drill, tmp_path / "spoiled")), "--yes")
-    assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+    done = manage(drill.environment, "restore", str(flipped(changed(drill, tmp_path / "spoiled"))), "--yes")
+    assert (done.returncode, "SHA-256" in done.stderr) == (2, True), done.stderr
     assert contents(hub_dir) == before
 
 
