@@ -98,5 +98,5 @@ def hubs(subject: Subject, evidence: Evidence) -> Result:
     if isinstance(evidence.processes, Missing):
         return result("hubs", "", [unknown(f"the registry cannot be read: {evidence.processes.reason}", NEEDS_BUS)])
     remedy = "this machine must reach the hub at this address: set WEBSOCKET_HOST, open the port, or restart the hub"
-    silent = [warning(f"{url} does not answer /hub/health with 200", remedy) for url, answers in evidence.hubs.items() if not answers]
+    silent = [failure(f"{url} does not answer /hub/health with 200", remedy) for url, answers in evidence.hubs.items() if not answers]
     return result("hubs", ", ".join(evidence.hubs) or "no hub is registered", silent)
