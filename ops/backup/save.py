@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from config import VERSION
@@ -21,7 +22,7 @@ from ops.backup import programs, redis_copy
 from ops.backup.manifest import CLUSTER, DUMP, REDIS, Kind, Manifest
 from ops.backup.progress import Say, Step
 from ops.private_files import sync
-from ops.process import Unfit
+from ops.process import StartError, Unfit
 
 _MARKS = "_marks"  # tables of work to do: their rows come and go within a second
 
@@ -97,11 +98,13 @@ def _new_folder(folder: Path) -> Iterator[None]:
         raise Unfit(f"{folder} cannot be made ({error.strerror}): name another directory") from error
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if not existed:
             folder.rmdir()
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+            raise StartError(f"the disk of {folder} is full: free some room, or name another directory") from error
         raise
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ops.backup import manifest as manifests
 from ops.backup.manifest import Manifest
 from ops.backup.restore import check
 from ops.backup.save import Sources, save
-from ops.process import StopAsked, Unfit
+from ops.process import StartError, StopAsked, Unfit
 from tests.conftest import Servers, new_database, until
 from tests.integration.test_bus import tick, trade
 from tests.standins.binance import BinanceStandIn
@@ -196,9 +197,10 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
         (lambda drill, to: changed(drill, to, redis="7.4.1"), "Redis 7.4.1"),
         (lambda drill, to: flipped(changed(drill, to)), "SHA-256"),
         (lambda drill, to: shortened(changed(drill, to)), "bytes"),
+        (lambda drill, to: extended(changed(drill, to)), "not in the manifest"),
         (lambda drill, to: to, "interrupted"),
     ],
-    ids=["version", "migration", "timescaledb", "postgresql", "redis", "changed file", "short file", "no backup"],
+    ids=["version", "migration", "timescaledb", "postgresql", "redis", "changed file", "short file", "more files", "no backup"],
 )
 def test_restore_that_does_not_fit_is_refused(drill: Drill, tmp_path: Path, spoil: Callable[[Drill, Path], Path], text: str) -> None:
     chosen = load(drill.environment, dotenv=None)
@@ -226,6 +228,11 @@ def flipped(folder: Path) -> Path:
 def shortened(folder: Path) -> Path:
     file = folder / "redis" / "appendonly.aof"
     file.write_bytes(file.read_bytes()[:-1])
+    return folder
+
+
+def extended(folder: Path) -> Path:
+    (folder / "redis" / "more.aof").touch()
     return folder
 
 
@@ -289,19 +296,26 @@ def test_manifest_is_one_json_object(drill: Drill) -> None:
     assert found["created"].endswith("Z")
 
 
-def test_backup_that_is_stopped_leaves_nothing(servers: Servers, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cause", "error"), [(StopAsked(), StopAsked), (OSError(ENOSPC, "of the test"), StartError)])
+def test_backup_that_ends_early_leaves_nothing(servers: Servers, tmp_path: Path, cause: Exception, error: type[Exception]) -> None:
     folder = tmp_path / "saved"
 
     def say(text: str) -> None:
         if text.startswith("computing"):
             assert (folder / manifests.DUMP).stat().st_size > 0
-            raise StopAsked
+            raise cause
 
     redis_dir = Path(servers.redis_url.partition("@")[2].partition("?")[0]).parent
     sources = Sources(servers.database_url, servers.database_url, servers.redis_url, redis_dir, embedded=True)
-    with pytest.raises(StopAsked):
+    with pytest.raises(error):
         save(sources, folder, "dump", utc_now, say)
     assert not folder.exists()
+
+
+def test_backup_of_an_empty_data_directory_is_refused(tmp_path: Path) -> None:
+    done = manage(Environment(tmp_path / "var"), "backup", str(tmp_path / "saved"))
+    assert (done.returncode, "has no data" in done.stderr) == (2, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # other ways
