@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ from jobs.scheduler import TIMED
 from tests.conftest import until
 from tests.standins.binance import BinanceStandIn
 from tests.support.exported import Values, of, read
-from tests.support.processes import free_port, jobs
+from tests.support.processes import Running, books, free_port, jobs, observer
 from tests.support.store import select
 
 TRADES = 4_000
@@ -214,6 +214,22 @@ def test_standby_exports_its_process_alone_and_is_alive(place: Place) -> None:
     assert (of(values, "tickwire_acting", "service"), of(place.values(), "tickwire_acting", "service")) == ({"jobs": 0}, {"jobs": 1})
     with urllib.request.urlopen(f"http://127.0.0.1:{place.standby}/live", timeout=30) as answer:
         assert (answer.status, answer.read()) == (200, b'{"status":"alive"}')
+
+
+def test_observer_and_books_listen_too(place: Place, tmp_path: Path) -> None:
+    starts: dict[str, Callable[..., Running]] = {"observer": observer, "books": books}
+    ports = {name: free_port() for name in starts}
+    with ExitStack() as stack:
+        logs = {
+            name: stack.enter_context(start(place.settings, tmp_path / f"{name}.log", METRICS_PORT=str(ports[name])))
+            for name, start in starts.items()
+        }
+        for name, port in ports.items():
+            log = logs[name]
+            until(lambda log=log: '"active"' in log.output(), 60, "the process acting")  # type: ignore[misc]
+            values = read(port)
+            until(lambda port=port, name=name: of(read(port), "tickwire_acting", "service") == {name: 1})  # type: ignore[misc]
+            assert {"metrics", "report", "election"} <= of(values, "tickwire_loop_age_seconds", "loop").keys()
 
 
 def test_process_with_a_taken_port_ends_with_2(place: Place, tmp_path: Path) -> None:

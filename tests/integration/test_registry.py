@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import orjson
@@ -52,7 +53,13 @@ class Reported:
         self.parts: dict[str, Any] = {"acting": True, "failing": {}, **parts}
         started = datetime.now(UTC)
         identity = Identity(role, port, started, host, pid or os.getpid())
-        self.reporter = Reporter(bus, identity, lambda: self.parts, lambda: datetime.now(UTC), monotonic=self.time.monotonic)
+        self.families: Callable[[], Any] | None = None
+        self.reporter = Reporter(
+            bus, identity, lambda: self.parts, lambda: datetime.now(UTC), monotonic=self.time.monotonic, families=self._families
+        )
+
+    def _families(self) -> Any:
+        return self.families() if self.families else {}
 
     def tick(self) -> str:
         self.reporter.tick()
@@ -160,8 +167,20 @@ def test_large_report_is_sent_every_five_seconds_and_at_a_change(bus: Bus, raw_r
     assert sent() == 10
 
 
+def test_families_are_collected_again_after_five_seconds(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    process, collected = Reported(bus), count(1)
+    process.families = lambda: {"tickwire_bus_epochs_total": [("", {}, next(collected))]}
+    seen = []
+    for _ in range(11):
+        process.tick()
+        seen.append(reports(raw_redis)["jobs@test"]["metrics"]["families"]["tickwire_bus_epochs_total"][0][2])
+        process.time.wait(1)
+    assert seen == [1] * 5 + [2] * 5 + [3]
+
+
 def test_report_above_64_kib_is_cut_with_one_warning(bus: Bus, raw_redis: redis_client.Redis, caplog: pytest.LogCaptureFixture) -> None:
-    process = Reported(bus, metrics={"families": {"a": "x" * MAX_REPORT_BYTES}, "performance": {"rows": 1}})
+    process = Reported(bus, metrics={"performance": {"rows": 1}})
+    process.families = lambda: {"a": "x" * MAX_REPORT_BYTES}
     for _ in range(3):
         process.tick()
     metrics = reports(raw_redis)["jobs@test"]["metrics"]

@@ -14,9 +14,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from cli.system import processes
 from config.exposition import Exposition
 from config.loops import Heartbeats
-from config.settings import load
+from config.settings import SettingsError, load
 from ops import metrics_endpoint
 from ops.metrics_endpoint import MAX_CONNECTIONS, MAX_REQUEST_BYTES, Listener, Pages
 from tests.support.raw_http import Answer, RawConnection
@@ -251,3 +252,18 @@ def test_open_host_is_one_warning(caplog: pytest.LogCaptureFixture, monkeypatch:
         end()
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [vars(record)["host"] for record in warnings] == ["0.0.0.0"]  # noqa: S104
+
+
+def test_processes_of_up_have_ports_of_their_own() -> None:
+    chosen = load({"METRICS_PORT": "5010"}, dotenv=None, service="up")
+    ports = {each.name: (each.env or {}).get("METRICS_PORT") for each in processes(chosen, {"METRICS_PORT": "5010"})}
+    assert ports == {"jobs": "5010", "observer": "5011", "books": "5012", "hub": "5010", "rest": "5010"}  # the last two do not read it
+    assert chosen.metrics_ports == {"jobs": 5010, "observer": 5011, "books": 5012}
+    assert load({}, dotenv=None, service="up").metrics_ports == {}
+
+
+def test_ports_of_up_end_at_the_last_port() -> None:
+    load({"METRICS_PORT": "65535"}, dotenv=None, service="jobs")
+    with pytest.raises(SettingsError) as invalid:
+        load({"METRICS_PORT": "65534"}, dotenv=None, service="up")
+    assert "METRICS_PORT: The 3 ports from METRICS_PORT on must not go beyond 65535." in str(invalid.value)
