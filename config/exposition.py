@@ -61,7 +61,7 @@ class Collected:
         self._service = service
         self.families: Families = {}
 
-    def add(self, name: str, value: float, **labels: str) -> None:
+    def add(self, name: str, value: float, /, **labels: str) -> None:
         """Add one value of a counter or gauge.
 
         Raises `KeyError` if the table lacks the name, and `ValueError` for other labels, for a
@@ -80,7 +80,7 @@ class Collected:
         for values, number in found.items():
             self.add(name, number, **dict(zip(METRICS[name].labels, values, strict=True)))
 
-    def add_buckets(self, name: str, buckets: Bucketed, **labels: str) -> None:
+    def add_buckets(self, name: str, buckets: Bucketed, /, **labels: str) -> None:
         """Add one histogram, whose bounds are those of the table."""
         row = METRICS[name]
         if row.kind != "histogram" or buckets.bounds != row.buckets:

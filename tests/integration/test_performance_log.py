@@ -16,13 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.hub.measures.lags import Lags
 from api.hub.measures.performance_line import HubLine
 from config.logs import setup as logs
 from config.metrics import LAG_BUCKETS
 from config.performance_log import NAME, Interval, PerformanceLog
 from config.settings import Settings, SettingsError
-from db.measures import Buckets
+from db.measures import Buckets, Lags
 from db.messages import Tick
 from db.timestamps import format_time
 from jobs.measures.counts import JobsMeasures

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from api.errors import ErrorCode
 from api.hub.health import live
 from api.hub.measures.batches import BatchTimes
-from api.hub.measures.lags import Lags, LoopLag
+from api.hub.measures.lags import LoopLag
 from api.hub.messages import Message, decode
 from api.hub.transport.limits.states import CLOSING, REQUESTING, STATES, count_states, state_of
 from api.hub.transport.limits.totals import ENDS, NO_NAMESPACE, SERVER_FULL, ConnectionTotals, end_after, reason_of
 from config.metrics import BOOK_LAG_BUCKETS, LAG_BUCKETS
 from db import topics
+from db.measures import Lags
 from health.measures.stages import Stages
 
 NOON = 1_763_467_200.0  # 2025-11-18T12:00:00Z
