@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -129,7 +128,7 @@ def _dump(sources: Sources, folder: Path, say: Say) -> _Database:
         step = Step(say, "dumping PostgreSQL")
         with _counting(snapshot) as rows:
             programs.run(argv, env, watch=lambda: step.watch(folder / DUMP))
-        sync_file(folder / DUMP)
+        sync(folder / DUMP)
         return _Database(facts, rows(), program.version)
 
 
@@ -189,16 +188,7 @@ def _facts_and_rows(sources: Sources) -> tuple[DatabaseFacts, dict[str, int]]:
 def _make_private(files: list[Path]) -> None:
     for file in files:
         file.chmod(0o600)
-        sync_file(file)
+        sync(file)
     for folder in {file.parent for file in files}:
         folder.chmod(0o700)
         sync(folder)
-
-
-def sync_file(file: Path) -> None:
-    """Write the content of `file` to the disk."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
