@@ -31,7 +31,7 @@ def _say(text: str) -> None:
 
 def _start(command: str, folder: Path) -> tuple[Settings, Path]:
     """Return the settings, and the folder as an absolute path."""
-    folder = Path.cwd() / folder  # before `chosen_settings` changes it
+    folder = folder.resolve()  # before `chosen_settings` changes the working directory
     return chosen_settings(command), folder
 
 
@@ -47,7 +47,7 @@ def backup(folder: Path, physical: bool, redis_dir: Path | None, verify: bool) -
     every record that was accepted before. Writes manifest.json last: a directory without it is no
     backup. Passwords are not saved. `manage.py restore` restores it.
     """
-    redis_dir = redis_dir and Path.cwd() / redis_dir
+    redis_dir = redis_dir and redis_dir.resolve()
     chosen, folder = _start("backup", folder)
     with plain_errors(), stopping("stopped; nothing was saved"):
         if verify and (folder / manifests.FILE).is_file():

@@ -100,7 +100,7 @@ def _show(results: Sequence[Result]) -> None:
         if len(names) > 20:
             lines = ["", *lines]
         for number, line in enumerate(lines):
-            click.echo((coloured if number == 0 else " " * 30) + line)
+            click.echo(((coloured if number == 0 else " " * 30) + line).rstrip())
     counts = {status: sum(each.status == status for each in results) for status in reversed(STATUSES)}
     click.echo(f"\n{len(results)} checks: " + ", ".join(_count(status, count) for status, count in counts.items() if count))
 

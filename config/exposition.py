@@ -28,6 +28,7 @@ Families: TypeAlias = dict[str, list[Sample]]  # name as in the table -> samples
 SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 FORMATS = ("json", "prometheus", "openmetrics")
 LE = "le"
+MAX_LABEL_VALUE = 200  # characters, in the report of another process
 _PROCESS = "process"
 _ELECTED = ("jobs", "observer", "books")  # roles of which one process acts
 _JSON, _OPENMETRICS = "application/json", "application/openmetrics-text"
@@ -60,7 +61,7 @@ class Collected:
         self._service = service
         self.families: Families = {}
 
-    def add(self, name: str, value: float, **labels: str) -> None:
+    def add(self, name: str, value: float, /, **labels: str) -> None:
         """Add one value of a counter or gauge.
 
         Raises `KeyError` if the table lacks the name, and `ValueError` for other labels, for a
@@ -79,7 +80,7 @@ class Collected:
         for values, number in found.items():
             self.add(name, number, **dict(zip(METRICS[name].labels, values, strict=True)))
 
-    def add_buckets(self, name: str, buckets: Bucketed, **labels: str) -> None:
+    def add_buckets(self, name: str, buckets: Bucketed, /, **labels: str) -> None:
         """Add one histogram, whose bounds are those of the table."""
         row = METRICS[name]
         if row.kind != "histogram" or buckets.bounds != row.buckets:
@@ -87,7 +88,7 @@ class Collected:
         counts, total = buckets.read()
         samples = self._samples(row, labels)
         reached = 0
-        for bound, count in zip((*map(repr, map(float, row.buckets)), "+Inf"), counts, strict=True):
+        for bound, count in zip(_bounds(row), counts, strict=True):
             reached += count
             samples.append(("_bucket", {**labels, LE: bound}, reached))
         samples.append(("_sum", labels, total))
@@ -153,7 +154,8 @@ class Exposition:
 
 
 def _name(collector: Collector) -> str:
-    return getattr(collector, "__qualname__", type(collector).__name__)
+    function = getattr(collector, "func", collector)  # of a partial
+    return getattr(function, "__qualname__", type(function).__name__)
 
 
 def _with_values(row: Metric, samples: list[Sample]) -> list[Sample]:
@@ -165,13 +167,17 @@ def _with_values(row: Metric, samples: list[Sample]) -> list[Sample]:
     return [sample for group in groups if group[-1][2] for sample in group]
 
 
-def read_families(found: object) -> Families:
-    """The families of another process's report. Anything that is not of the table is left out."""
+def read_families(role: str, found: object) -> Families:
+    """The families of the report of a process with this role.
+
+    Anything that such a process cannot export is left out, so that no report breaks the text.
+    """
     families: Families = {}
     for name, samples in found.items() if isinstance(found, dict) else ():
         row = METRICS.get(name)
-        if row is not None and isinstance(samples, list):
-            families[name] = [(each[0], each[1], each[2]) for each in samples if _is_sample(row, each)]
+        if row is None or not isinstance(samples, list) or (row.services and role not in row.services):
+            continue
+        families[name] = [(each[0], each[1], each[2]) for each in samples if _is_sample(row, each)]
     return families
 
 
@@ -182,15 +188,27 @@ def _is_sample(row: Metric, found: object) -> bool:
     if suffix not in SUFFIXES[row.kind] or not isinstance(labels, dict):
         return False
     names = {*row.labels, LE} if suffix == "_bucket" else set(row.labels)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and labels.keys() == names and all(isinstance(each, str) for each in labels.values())
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or labels.keys() != names or not all(map(_is_label_value, labels.values())):
+        return False
+    return LE not in names or labels[LE] in _bounds(row)
+
+
+def _is_label_value(found: object) -> bool:
+    return isinstance(found, str) and found.isprintable() and len(found) <= MAX_LABEL_VALUE
+
+
+def _bounds(row: Metric) -> tuple[str, ...]:
+    """The values of the label `le`."""
+    return *map(repr, map(float, row.buckets)), "+Inf"
 
 
 def merge(processes: Mapping[str, Families], *, rest: str | None = None) -> Families:
     """One block for each name, of all processes: name in the registry -> its families.
 
     Each sample gains the label `process`, except those of the acting process alone, and those that
-    only REST exports, of the process `rest`. Hubs gain it always: there is no acting hub.
+    only REST exports, of the process `rest`. Hubs gain it always: there is no acting hub. Of
+    several samples with the same labels, the first one counts.
     """
     found: Families = {}
     for name, row in METRICS.items():
@@ -200,8 +218,16 @@ def merge(processes: Mapping[str, Families], *, rest: str | None = None) -> Fami
             bare = process == rest if row.services == ("rest",) else row.acting and process.startswith(_ELECTED)
             samples.extend(own if bare else [(suffix, {**labels, _PROCESS: process}, value) for suffix, labels, value in own])
         if samples or any(name in families for families in processes.values()):
-            found[name] = samples
+            found[name] = _distinct(samples)
     return found
+
+
+def _distinct(samples: list[Sample]) -> list[Sample]:
+    """The first sample of each suffix and labels: a second one is an error for Prometheus."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], Sample] = {}
+    for sample in samples:
+        found.setdefault((sample[0], frozenset(sample[1].items())), sample)
+    return list(found.values())
 
 
 def without_acting(families: Families) -> Families:

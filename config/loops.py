@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 log = logging.getLogger(__name__)
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 UNFIT_CODE = 2  # a setting or the environment has to change first
 ENDED = "a long-lived loop ended: the process ends"
+_END_SECONDS = 1.0  # for the last work of a loop in a thread
 
 
 def keep(name: str, loop: Callable[[], None], stopping: Callable[[], bool], end: Callable[[int], None]) -> None:
@@ -160,3 +163,20 @@ class ProcessEnd:
 
 
 PROCESS_END = ProcessEnd()
+
+
+def keep_in_thread(name: str, loop: Callable[[threading.Event], None]) -> None:
+    """Run a loop that must last in a thread until the process ends.
+
+    The end of the process sets the event of the loop, and waits a second for its last work. In the
+    hub the thread is a greenlet.
+    """
+    stop = threading.Event()
+    thread = threading.Thread(target=keep, args=(name, partial(loop, stop), stop.is_set, PROCESS_END), name=name, daemon=True)
+    thread.start()
+
+    def end() -> None:
+        stop.set()
+        thread.join(_END_SECONDS)
+
+    atexit.register(end)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -70,6 +71,16 @@ def begin(ids: RequestIds) -> None:
 def end() -> None:
     """Add no ids any longer: a thread serves many requests."""
     _current.set(None)
+
+
+@contextmanager
+def during(ids: RequestIds) -> Iterator[None]:
+    """Add the ids to the log records of the block."""
+    begin(ids)
+    try:
+        yield
+    finally:
+        end()
 
 
 def current() -> RequestIds | None:

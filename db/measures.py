@@ -68,6 +68,46 @@ class Buckets:
         return found
 
 
+class Lags:
+    """A histogram of one loop: `Buckets` without the lock, which costs more there.
+
+    One thread observes; any thread may read. A value that equals a bound counts in the bucket of
+    that bound.
+    """
+
+    __slots__ = ("_counts", "_largest", "_sum", "bounds")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """`bounds` are ascending and without infinity."""
+        self.bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._largest = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one value. A negative one, after a step of a clock, counts as 0."""
+        if seconds < 0.0:
+            seconds = 0.0
+        elif seconds > self._largest:
+            self._largest = seconds
+        self._counts[bisect_left(self.bounds, seconds)] += 1
+        self._sum += seconds
+
+    def read(self) -> tuple[list[int], float]:
+        """Return the counts per bucket, not cumulative, the last one above all bounds; the sum."""
+        return list(self._counts), self._sum
+
+    @property
+    def total(self) -> float:
+        """The sum of the values."""
+        return self._sum
+
+    def take_max(self) -> float:
+        """Return the largest value since the last call; 0 without values."""
+        found, self._largest = self._largest, 0.0
+        return found
+
+
 class Many:
     """One histogram with the same bounds for each combination of label values."""
 

@@ -6,12 +6,10 @@ the log of the process has them.
 
 from __future__ import annotations
 
-import atexit
 import threading
-from functools import partial
 
 from config.logs.buffer import LogBuffer
-from config.loops import PROCESS_END, keep
+from config.loops import keep_in_thread
 from db.bus import Bus, LogStream
 
 LOOP = "log-forwarder"
@@ -19,7 +17,6 @@ PAUSE_SECONDS = 0.25  # between two rounds
 RETRY_SECONDS = 2.0  # between two attempts while Redis is away
 TIMEOUT_SECONDS = 1.5  # of one round trip
 BATCH_RECORDS = 200
-_END_SECONDS = 1.0  # for the last records of a process that ends
 
 
 class LogForwarder:
@@ -50,14 +47,4 @@ class LogForwarder:
 
 def start(records: LogBuffer, bus: Bus) -> None:
     """Send the records in a thread until the process ends. In the hub it is a greenlet."""
-    stop = threading.Event()
-    forwarder = LogForwarder(records, bus.with_timeout(TIMEOUT_SECONDS))
-    loop = partial(forwarder.run, stop)
-    thread = threading.Thread(target=keep, args=(LOOP, loop, stop.is_set, PROCESS_END), name=LOOP, daemon=True)
-    thread.start()
-
-    def end() -> None:
-        stop.set()
-        thread.join(_END_SECONDS)
-
-    atexit.register(end)
+    keep_in_thread(LOOP, LogForwarder(records, bus.with_timeout(TIMEOUT_SECONDS)).run)

@@ -6,16 +6,13 @@ is closed if the request is late, too large or no HTTP, so slow clients delay no
 
 from __future__ import annotations
 
-import atexit
 import logging
 import re
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,7 +22,7 @@ import orjson
 from config.access.modes import is_loopback
 from config.exposition import Exposition, render, represent
 from config.http_errors import http_error_body
-from config.loops import HEARTBEATS, PROCESS_END, UNFIT_CODE, BeatingStop, Heartbeats, keep
+from config.loops import HEARTBEATS, UNFIT_CODE, BeatingStop, Heartbeats, keep_in_thread
 from config.pacing import StopSignal
 from config.process.acceptor import Acceptor
 from config.settings import Settings
@@ -41,7 +38,6 @@ ANSWER_SECONDS = 10.0  # for a whole answer to leave
 LINGER_SECONDS = 1.0  # for the peer to read the answer and close
 POLL_SECONDS = 0.5
 ROUND_SECONDS = 20.0  # the longest round: every client asks for the metrics at once
-_END_SECONDS = 1.0  # for the loop of a process that ends
 _CHUNK_BYTES = 4096
 FORMATS = ("prometheus", "openmetrics")
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.[01]").fullmatch
@@ -253,17 +249,9 @@ def start(settings: Settings, exposition: Exposition) -> None:
             "the metrics listener has no access control: let only the scraper reach its port",
             extra={"setting": "METRICS_HOST", "host": settings.metrics_host, "port": settings.metrics_port},
         )
-    stop = threading.Event()
     HEARTBEATS.expect(LOOP, ROUND_SECONDS)
-    loop = partial(Listener(listening, Pages(exposition).answer).run, BeatingStop(stop, LOOP))
-    thread = threading.Thread(target=keep, args=(LOOP, loop, stop.is_set, PROCESS_END), name=LOOP, daemon=True)
-    thread.start()
-
-    def end() -> None:
-        stop.set()
-        thread.join(_END_SECONDS)
-
-    atexit.register(end)
+    listener = Listener(listening, Pages(exposition).answer)
+    keep_in_thread(LOOP, lambda stop: listener.run(BeatingStop(stop, LOOP)))
 
 
 def _open(host: str, port: int) -> socket.socket:

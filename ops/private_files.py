@@ -23,9 +23,9 @@ def write_private(file: Path, text: str) -> None:
     sync(file.parent)
 
 
-def sync(folder: Path) -> None:
-    """Write the entries of `folder` to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(place: Path) -> None:
+    """Write the content of a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(place, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -21,9 +21,10 @@ if [ ! -x "$tool" ]; then
     work=$(mktemp -d "$folder/unpack.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     echo "unpacking promtool into .venv …" >&2
-    download() { (cd "$work" && apt-get download -q prometheus >&2); }
+    apt() { apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15 "$@" >&2; }
+    download() { (cd "$work" && apt download prometheus); }
     # The lists of packages may be absent or old: then they are read again, which only root may do.
-    download || { apt-get update -q >&2 && download; } || { echo "Debian's package prometheus cannot be downloaded: install Prometheus" >&2; exit 1; }
+    download || { apt update && download; } || { echo "Debian's package prometheus cannot be downloaded: install Prometheus" >&2; exit 1; }
     dpkg -x "$work"/prometheus_*.deb "$work/files"
     "$work/files/usr/bin/promtool" --version >/dev/null
     mkdir -p "$folder/usr/bin"

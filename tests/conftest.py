@@ -17,6 +17,7 @@ import psycopg2
 import pytest
 import redis as redis_client
 
+from config import request_ids
 from config import settings as settings_module
 from config.loops import HEARTBEATS
 from config.settings import Settings
@@ -71,6 +72,13 @@ def heartbeats() -> Iterator[None]:
     """Stop watching the loops of a test when it ends, as later tests would find them silent."""
     with _forgetting_loops():
         yield
+
+
+@pytest.fixture(autouse=True)
+def request_ids_of_the_test() -> Iterator[None]:
+    """End the request whose answer the test has not closed: later log records would have its id."""
+    yield
+    request_ids.end()
 
 
 @contextmanager

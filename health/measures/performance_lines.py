@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import resource
 import sys
-import threading
 from collections.abc import Iterable
-from functools import partial
 
 import psutil
 
-from config.loops import PROCESS_END, keep
+from config.loops import keep_in_thread
 from config.performance_log import DATABASE, MEMORY, Increase, Interval, Line, Lines, PerformanceLog, milliseconds
 from config.settings import Settings
 from db.pool_measures import PoolMeasures
 from db.postgres import Store
 
 LOOP = "performance-log"
-_END_SECONDS = 1.0
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
@@ -29,16 +25,7 @@ def performance_log(settings: Settings, store: Store, *lines: Lines) -> Performa
 
 def start(settings: Settings, store: Store, *lines: Lines) -> None:
     """Write the performance log in a thread until the process ends."""
-    stop = threading.Event()
-    loop = partial(performance_log(settings, store, *lines).run, stop)
-    thread = threading.Thread(target=keep, args=(LOOP, loop, stop.is_set, PROCESS_END), name=LOOP, daemon=True)
-    thread.start()
-
-    def end() -> None:
-        stop.set()
-        thread.join(_END_SECONDS)
-
-    atexit.register(end)
+    keep_in_thread(LOOP, performance_log(settings, store, *lines).run)
 
 
 class DatabaseLine:

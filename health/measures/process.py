@@ -27,6 +27,7 @@ def new_exposition(service: str, *, acting: Callable[[], bool] = lambda: True, s
     `stores` are its connection pools; pools of one database that share their measures count once.
     """
     exposition = Exposition(service, acting=acting)
+    exposition.register(partial(_add_process, HEARTBEATS))
     exposition.register(ProcessMetrics())
     if service in METRICS["tickwire_acting"].services:
         exposition.register(partial(_add_acting, service, acting))
@@ -45,19 +46,15 @@ class ProcessMetrics:
     """Collects the rows `process_*`, as the client library does.
 
     The library lists `/proc/self/fd` for their number: with 10,000 of them the loop of a hub stands
-    still for 16 ms. Create it after a fork.
+    still for 16 ms. Create it after a fork. Without a free descriptor it fails, so it is a
+    collector of its own.
     """
 
-    def __init__(self, heartbeats: Heartbeats = HEARTBEATS) -> None:
-        self._heartbeats = heartbeats
+    def __init__(self) -> None:
         self._process = psutil.Process(os.getpid())
 
     def __call__(self, found: Collected) -> None:
-        """Add the rows of every process."""
-        found.add("tickwire_build_info", 1, version=VERSION, python=platform.python_version())
-        for loop, seconds in self._heartbeats.ages().items():
-            found.add("tickwire_loop_age_seconds", seconds, loop=loop)
-        found.add_counts("tickwire_log_records_total", LOG_COUNTS)
+        """Add the rows."""
         with self._process.oneshot():
             memory, cpu = self._process.memory_info(), self._process.cpu_times()
             found.add("process_virtual_memory_bytes", memory.vms)
@@ -66,6 +63,14 @@ class ProcessMetrics:
             found.add("process_cpu_seconds_total", cpu.user + cpu.system)
             found.add("process_open_fds", open_descriptors() or self._process.num_fds())
         found.add("process_max_fds", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _add_process(heartbeats: Heartbeats, found: Collected) -> None:
+    """Add the rows of every process that need no descriptor."""
+    found.add("tickwire_build_info", 1, version=VERSION, python=platform.python_version())
+    for loop, seconds in heartbeats.ages().items():
+        found.add("tickwire_loop_age_seconds", seconds, loop=loop)
+    found.add_counts("tickwire_log_records_total", LOG_COUNTS)
 
 
 def _add_acting(service: str, acting: Callable[[], bool], found: Collected) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,18 @@ class ProcessResources:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call begins the measurement
+        self._last: dict[str, Any] = {}
 
     def __call__(self) -> dict[str, Any]:
-        """The part `resources` of a report; `cpu_percent` is since the last call, of one core."""
+        """The part `resources` of a report; `cpu_percent` is since the last call, of one core.
+
+        A process without a free descriptor cannot measure: its last figures stay.
+        """
+        with suppress(OSError):
+            self._last = self._measure()
+        return self._last
+
+    def _measure(self) -> dict[str, Any]:
         with self._process.oneshot():
             return {
                 "cpu_percent": round(self._process.cpu_percent(), 1),

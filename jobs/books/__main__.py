@@ -12,6 +12,7 @@ from health.measures import performance_lines
 from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
 from jobs.books.process.assembly import BooksContext, assemble
+from jobs.books.process.metrics import BooksMetrics
 from jobs.books.process.parts import ReportParts
 from jobs.books.process.report import ActingBooks, BooksReport
 from jobs.feeds.binance.depth import depth_source
@@ -28,7 +29,9 @@ ROUND_SECONDS = 60.0  # the longest round of a loop: a recording of 512 MiB is r
 def run(context: BooksContext, acting: ActingBooks, over: threading.Event) -> None:
     """Keep the books until `over` is set. Raises `ThreadEnded` if a loop fails."""
     assembly = assemble(context, over, depth_source)
-    acting.begin(ReportParts(assembly, context.clock))
+    parts = assembly.worker.parts
+    metrics = BooksMetrics(parts.keeper, parts.scenario, queue_max=context.settings.scenario_queue_max)
+    acting.begin(ReportParts(assembly, context.clock), metrics)
     try:
         run_loops("books", assembly.loops, over, round_seconds=ROUND_SECONDS, stopping=lambda: log.info("the books stop"))
     finally:
@@ -43,6 +46,7 @@ def main(timing: Timing = DEFAULT) -> None:
     config = started.settings
     acting = ActingBooks()
     exposition = new_exposition("books", acting=lambda: acting.is_acting, stores=[started.store])
+    exposition.register(acting.collect)
     metrics_endpoint.start(config, exposition)
     performance_lines.start(config, started.store)
     context = BooksContext(config, started.bus, started.store, utc_now, started_at, acting.changed)

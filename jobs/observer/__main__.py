@@ -16,9 +16,11 @@ from db.timestamps import utc_now
 from health.measures import performance_lines
 from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
+from jobs.observer.alerts.watcher import AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.loop import RollUpLoop, SecondLoop, SnapshotLoop, WatchLoop, log
-from jobs.observer.parts import COLLECTORS, WATCHERS
+from jobs.observer.metrics import ObserverMetrics
+from jobs.observer.parts import COLLECTORS, WATCHERS, Watcher
 from jobs.observer.process_report import ActingObserver, ObserverReport
 from jobs.observer.reports import Listener, ReportFolder
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
@@ -41,16 +43,18 @@ def run(context: ObserverContext, acting: ActingObserver, over: threading.Event)
     listeners = [each for each in collectors.values() if isinstance(each, Listener)]
     folder = ReportFolder(context, listeners, lambda: context.prices.rates(context.clock(), context.settings.obs_currency_parity))
     snapshots = SnapshotLoop(context, collectors)
+    watchers = [make(context, collectors) for make in WATCHERS]
     loops: dict[str, Callable[[StopSignal], None]] = {
         "observer-reports": folder.run,
         "observer-snapshots": snapshots.run,
         "observer-seconds": SecondLoop(context, collectors).run,
-        "observer-watch": WatchLoop(context, [make(context, collectors) for make in WATCHERS]).run,
+        "observer-watch": WatchLoop(context, watchers).run,
         "observer-roll-up": RollUpLoop(context).run,
     }
     for collector in collectors.values():
         loops.update(collector.loops())
-    acting.begin(context.clock(), partial(figures, collectors, folder, snapshots))
+    metrics = ObserverMetrics(collectors, folder, snapshots, partial(_firing, watchers))
+    acting.begin(context.clock(), partial(figures, collectors, folder, snapshots), metrics)
     try:
         run_loops("observer", loops, over, round_seconds=LONGEST_SECONDS, stopping=lambda: log.info("the observer stops"))
     finally:
@@ -64,6 +68,10 @@ def _start(collectors: Iterable[Collector], over: threading.Event) -> None:
     outage = Outage(log, "the observer waits for the store or the bus", monotonic=time.monotonic)
     for collector in collectors:
         retry(collector.start, on=(StoreError, BusError), stop=over, outage=outage, pause=lambda attempt: _RETRY_SECONDS)
+
+
+def _firing(watchers: Iterable[Watcher]) -> Mapping[tuple[str, str], int]:
+    return next((watcher.firing() for watcher in watchers if isinstance(watcher, AlertWatcher)), {})
 
 
 def figures(collectors: Mapping[str, Collector], folder: ReportFolder, snapshots: SnapshotLoop) -> dict[str, Any]:
@@ -93,6 +101,8 @@ def main(timing: Timing = DEFAULT) -> None:
     stop_on_signals(stop)
     families = reported(exposition, config.metrics_scope)
     report = ObserverReport(config, started.bus, started.store, utc_now, acting, timing, families=families)
+    exposition.register(report.collect)
+    exposition.register(acting.collect)
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=OBSERVER)
     run_elected(Election(leadership, started.bus, act, "observer"), report, stop)
 

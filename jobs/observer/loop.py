@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from config.metrics import SNAPSHOT_BUCKETS
 from config.pacing import Outage, StopSignal
 from db.bus import BusError, Snapshot
+from db.measures import Buckets
 from db.metrics.rollup import is_mine, roll_up_metrics
 from db.postgres import RowError, StoreError
 from db.timestamps import format_time
@@ -37,6 +39,7 @@ class SnapshotLoop:
         self._rendered: dict[str, tuple[Body, Rendered]] = {}  # section -> body, its texts
         self._outage = Outage(log, "snapshots are not published", monotonic=time.monotonic)
         self.published = self.skipped = 0
+        self.builds = Buckets(SNAPSHOT_BUCKETS)  # seconds to collect and render
 
     def run(self, stop: StopSignal) -> None:
         """Publish until `stop` is set."""
@@ -52,6 +55,7 @@ class SnapshotLoop:
 
     def tick(self) -> None:
         """Collect, render and publish once."""
+        began = time.perf_counter()
         numbers, strings = {}, {}
         for section in SECTIONS:
             collector = self._collectors.get(section)
@@ -59,6 +63,7 @@ class SnapshotLoop:
             strings |= collector.further_texts() if collector else {}
         self._seq += 1
         snapshot = Snapshot(format_time(self._context.clock()), self._seq, self._epoch, numbers, strings)
+        self.builds.observe(time.perf_counter() - began)
         try:
             self._context.bus.publish_snapshot(snapshot)
         except BusError as error:

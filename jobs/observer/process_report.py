@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from config.exposition import Families
+from config.exposition import Collected, Families
 from config.settings import Settings
 from db import topics
 from db.bus import Bus, BusError
@@ -20,25 +20,34 @@ from jobs.runtime.own_report import OwnReport
 log = logging.getLogger(__name__)
 
 
+def _no_metrics(_: Collected) -> None:
+    """The rows of a process that stands by."""
+
+
 @dataclass(slots=True)
 class ActingObserver:
     """What the active part of the process fills for the report. Any thread may change it.
 
-    `figures` returns the counters of the loops and of the collectors.
+    `figures` returns the counters of the loops and of the collectors; `metrics` adds their metrics.
     """
 
     since: datetime | None = None
     figures: Callable[[], Mapping[str, Any]] = field(default=dict)
+    metrics: Callable[[Collected], None] = _no_metrics
     changed: threading.Event = field(default_factory=threading.Event)  # set to report at once
 
-    def begin(self, now: datetime, figures: Callable[[], Mapping[str, Any]]) -> None:
+    def begin(self, now: datetime, figures: Callable[[], Mapping[str, Any]], metrics: Callable[[Collected], None]) -> None:
         """The process acts from now on."""
-        self.since, self.figures = now, figures
+        self.since, self.figures, self.metrics = now, figures, metrics
         self.changed.set()
+
+    def collect(self, found: Collected) -> None:
+        """Add the rows of the parts that act, if they do."""
+        self.metrics(found)
 
     def end(self) -> None:
         """The process stands by from now on."""
-        self.since, self.figures = None, dict
+        self.since, self.figures, self.metrics = None, dict, _no_metrics
         self.changed.set()
 
 
@@ -69,6 +78,12 @@ class ObserverReport(OwnReport):
             self._unprocessed = self.bus.unprocessed_reports()
         except BusError as error:
             log.debug("the lag of the observer is not read: %s", error)
+
+    def collect(self, found: Collected) -> None:
+        """Add the rows of the reports that wait on the bus, once their number is known."""
+        if self._unprocessed is not None:
+            found.add("tickwire_bus_unstored", self._unprocessed, channel=topics.REPORTS)
+            found.add("tickwire_bus_unstored_limit", self._limit, channel=topics.REPORTS)
 
     def parts(self) -> dict[str, Any]:
         """Return state and failing checks; of the active process, the lag and the counters too."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -18,8 +19,9 @@ from config.pacing import Answer, Outage, Stopped, StopSignal, Throttle, retry
 from db.bus import BusError, QueuedReport
 from db.figures.conversion import Rates
 from db.instruments import all_instruments
+from db.measures import Counts
 from db.postgres import RowError, StoreError
-from db.reports.model import to_json
+from db.reports.model import KINDS, Report, to_json
 from jobs.observer.collectors.base import ObserverContext
 from jobs.observer.events import Event, events_of, system_event
 from jobs.observer.fold.batch import Folded, FoldTerms, fold
@@ -38,6 +40,8 @@ _RETRY_SECONDS = 1.0
 # Of the publish of events while Redis answers: it has no memory left, for example, which the
 # acknowledgement of the reports would free.
 _PUBLISH_ATTEMPTS = 5
+ACCEPTED, DUPLICATE, REJECTED = OUTCOMES = ("accepted", "duplicate", "rejected")
+UNREADABLE = "unreadable"  # the kind of an entry that cannot be read
 # A single report that raises one of these can never be stored.
 _BAD = (RowError, ArithmeticError, ValueError)
 
@@ -68,6 +72,8 @@ class ReportFolder:
         self._throttle = Throttle(monotonic=time.monotonic)
         self._unpublished = 0  # attempts in a row to publish events
         self.stored = self.duplicates = self.conflicts = self.refused = self.recomputed = 0
+        # (kind, outcome); a report with another content than the stored one of its id is rejected
+        self.outcomes = Counts(*((kind, outcome) for kind in KINDS for outcome in OUTCOMES), (UNREADABLE, REJECTED))
 
     def run(self, stop: StopSignal) -> None:
         """Fold until `stop` is set; then fold the waiting reports, for at most `DRAIN_SECONDS`."""
@@ -134,8 +140,15 @@ class ReportFolder:
         self.duplicates += result.duplicates
         self.conflicts += len(result.conflicts)
         self.recomputed += result.recomputed
+        self._note_outcomes(ACCEPTED, (each.report for each in result.new))
+        self._note_outcomes(DUPLICATE, result.repeated)
+        self._note_outcomes(REJECTED, result.conflicts)
         for listener in self._listeners:
             self._retried(partial(listener.folded, result), stop)
+
+    def _note_outcomes(self, outcome: str, reports: Iterable[Report]) -> None:
+        for kind, number in Counter(each.kind for each in reports).items():
+            self.outcomes.add(kind, outcome, by=number)
 
     def _retried(self, call: Callable[[], Answer], stop: StopSignal) -> Answer:
         """The result of the call, as soon as the store works. Raises `Stopped`."""
@@ -155,6 +168,7 @@ class ReportFolder:
     def _refused(self, each: QueuedReport, error: Exception) -> Event:
         """Record a report that cannot be stored; it is acknowledged, so that others continue."""
         self.refused += 1
+        self.outcomes.add(each.report.kind, REJECTED)
         fields = {"entry": each.entry.decode(errors="replace"), "report": to_json(each.report).decode(), "reason": str(error)}
         log.error("a report cannot be stored and is left out", extra=fields)
         details = {"bot": each.report.bot, "kind": each.report.kind, "id": each.report.id}
@@ -164,6 +178,7 @@ class ReportFolder:
 
     def _note_bad(self, entry: bytes, error: ValueError) -> None:
         self.refused += 1
+        self.outcomes.add(UNREADABLE, REJECTED)
         if self._throttle.due("entry") is not None:
             fields = {"entry": entry.decode(errors="replace"), "reason": str(error)}
             log.error("an entry of the reports cannot be read and is removed (repeats suppressed for 60 s)", extra=fields)

@@ -119,7 +119,13 @@ def _digest(path: Path, each: Callable[[int], None]) -> SavedFile:
 
 
 def check_files(folder: Path, manifest: Manifest, each: Callable[[int], None]) -> None:
-    """Raise `Unfit` unless each file has its size and digest, and there is no other file."""
+    """Raise `Unfit` unless each file has its size and digest.
+
+    The folders of the servers, which a restore copies as a whole, must have no other file.
+    """
+    found = {str(path.relative_to(folder)) for part in (REDIS, CLUSTER) for path in (folder / part).rglob("*") if path.is_file()}
+    if added := sorted(found - manifest.files.keys()):
+        raise Unfit(f"{folder / added[0]} is not in the manifest: remove it, or use another backup")
     for name, saved in manifest.files.items():
         path = folder / name
         if not path.is_file():

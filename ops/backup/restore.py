@@ -85,9 +85,12 @@ def verify(saved: Path, manifest: Manifest, clock: Clock, say: Say) -> Restored:
 
     Raises `Unfit` if a file has changed, or if the programs of the wheel cannot read the backup.
     """
-    refusals.check_version(manifest)
-    refusals.check_embedded_database(manifest)
-    refusals.check_embedded_redis(manifest)
+    try:
+        refusals.check_version(manifest)
+        refusals.check_embedded_database(manifest)
+        refusals.check_embedded_redis(manifest)
+    except Unfit as error:
+        raise Unfit(f"the backup is there and cannot be proven on this machine: {error}") from error
     manifests.check_files(saved, manifest, Step(say, "comparing the digests").advance)
     hold_stop_signals()
     with tempfile.TemporaryDirectory(prefix="tickwire-verify-") as folder:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from config import VERSION
@@ -21,7 +21,7 @@ from ops.backup import programs, redis_copy
 from ops.backup.manifest import CLUSTER, DUMP, REDIS, Kind, Manifest
 from ops.backup.progress import Say, Step
 from ops.private_files import sync
-from ops.process import Unfit
+from ops.process import StartError, Unfit
 
 _MARKS = "_marks"  # tables of work to do: their rows come and go within a second
 
@@ -97,11 +97,13 @@ def _new_folder(folder: Path) -> Iterator[None]:
         raise Unfit(f"{folder} cannot be made ({error.strerror}): name another directory") from error
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if not existed:
             folder.rmdir()
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+            raise StartError(f"the disk of {folder} is full: free some room, or name another directory") from error
         raise
 
 
@@ -126,7 +128,7 @@ def _dump(sources: Sources, folder: Path, say: Say) -> _Database:
         step = Step(say, "dumping PostgreSQL")
         with _counting(snapshot) as rows:
             programs.run(argv, env, watch=lambda: step.watch(folder / DUMP))
-        sync_file(folder / DUMP)
+        sync(folder / DUMP)
         return _Database(facts, rows(), program.version)
 
 
@@ -186,16 +188,7 @@ def _facts_and_rows(sources: Sources) -> tuple[DatabaseFacts, dict[str, int]]:
 def _make_private(files: list[Path]) -> None:
     for file in files:
         file.chmod(0o600)
-        sync_file(file)
+        sync(file)
     for folder in {file.parent for file in files}:
         folder.chmod(0o700)
         sync(folder)
-
-
-def sync_file(file: Path) -> None:
-    """Write the content of `file` to the disk."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,9 +12,11 @@ from config.settings import Settings
 from ops import embedded, running
 from ops.backup.save import Sources
 from ops.children import hold_stop_signals
+from ops.embedded import moves
 from ops.embedded.postgres import USER
 from ops.embedded.server import Server
 from ops.private_files import secret
+from ops.process import Unfit
 from ops.supervisor import Supervisor
 
 
@@ -22,14 +24,15 @@ from ops.supervisor import Supervisor
 def open_sources(chosen: Settings, redis_dir: Path | None) -> Iterator[Sources]:
     """Yield the servers; those of the wheel that do not run are started for the block.
 
-    `redis_dir` is the data directory of a Redis of the operator's own. Raises `RunError` and
-    `StartError`.
+    `redis_dir` is the data directory of a Redis of the operator's own. Raises `Unfit`, `RunError`
+    and `StartError`.
     """
     hub_dir = chosen.hub_data_dir
     hold_stop_signals()
     if chosen.database_url and chosen.redis_url:
         yield _sources(chosen, None, None, redis_dir)
         return
+    _check_data(chosen)
     running.prepare_data_dir(hub_dir)
     with ExitStack() as stack:
         try:
@@ -42,6 +45,13 @@ def open_sources(chosen: Settings, redis_dir: Path | None) -> Iterator[Sources]:
         else:
             database_url, redis_url = _start(chosen, stack.enter_context(Supervisor(inherit=(lock,))))
         yield _sources(chosen, database_url, redis_url, redis_dir)
+
+
+def _check_data(chosen: Settings) -> None:
+    """Raise `Unfit` if there is nothing to save: a start would make an empty database."""
+    hub_dir = chosen.hub_data_dir
+    if not chosen.database_url and not (hub_dir / "postgres" / "PG_VERSION").is_file() and not (hub_dir / moves.FILE).is_file():
+        raise Unfit(f"HUB_DATA_DIR {hub_dir} has no data: set it to the data directory of the system, or DATABASE_URL to its server")
 
 
 def _start(chosen: Settings, supervisor: Supervisor) -> tuple[str, str]:

@@ -64,7 +64,11 @@ def subject_of(
     now: Callable[[], float] = time.time,
 ) -> Subject:
     """Return the system of these settings: with the servers of its `run.json`, if it has one."""
-    system = running.read(chosen.hub_data_dir)
+    lacking = dict(lacking or {})
+    try:
+        system = running.read(chosen.hub_data_dir)
+    except OSError as error:
+        system, lacking["HUB_DATA_DIR"] = None, f"its run.json cannot be read ({error.strerror}): run as its owner."
     database_url = system.database_url if system else chosen.database_url
     redis_url = system.redis_url if system else chosen.redis_url
     database_setting = chosen.database_setting if chosen.database_url else EMBEDDED_DATABASE
@@ -77,6 +81,6 @@ def subject_of(
         days,
         key,
         backup,
-        lacking or {},
+        lacking,
         now,
     )

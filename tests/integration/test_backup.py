@@ -11,12 +11,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
+from config.settings import load
 from db import topics
 from db.bus import Bus, RestoredBus
 from db.messages import Trade
@@ -24,14 +27,18 @@ from db.postgres import Store
 from db.timestamps import utc_now
 from ops.backup import manifest as manifests
 from ops.backup.manifest import Manifest
+from ops.backup.restore import check
+from ops.backup.save import Sources, save
+from ops.process import StartError, StopAsked, Unfit
 from tests.conftest import Servers, new_database, until
+from tests.integration.test_bus import tick, trade
 from tests.standins.binance import BinanceStandIn
 from tests.support.clients import PythonClient
 from tests.support.processes import ROOT
 from tests.support.store import select, stored_trades, trade_gaps
 from tests.support.up import Environment, Up, manage, starter
 
-pytestmark = pytest.mark.timeout(300)  # the drill alone starts two systems
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the drill alone starts two systems
 
 Numbers = dict[str, int]  # instrument -> highest seq
 
@@ -190,15 +197,22 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
         (lambda drill, to: changed(drill, to, redis="7.4.1"), "Redis 7.4.1"),
         (lambda drill, to: flipped(changed(drill, to)), "SHA-256"),
         (lambda drill, to: shortened(changed(drill, to)), "bytes"),
+        (lambda drill, to: extended(changed(drill, to)), "not in the manifest"),
         (lambda drill, to: to, "interrupted"),
     ],
-    ids=["version", "migration", "timescaledb", "postgresql", "redis", "changed file", "short file", "no backup"],
+    ids=["version", "migration", "timescaledb", "postgresql", "redis", "changed file", "short file", "more files", "no backup"],
 )
-def test_restore_that_does_not_fit_changes_nothing(drill: Drill, tmp_path: Path, spoil: Callable[[Drill, Path], Path], text: str) -> None:
+def test_restore_that_does_not_fit_is_refused(drill: Drill, tmp_path: Path, spoil: Callable[[Drill, Path], Path], text: str) -> None:
+    chosen = load(drill.environment, dotenv=None)
+    with pytest.raises(Unfit, match=text):
+        check(chosen, tmp_path / "spoiled", manifests.read(spoil(drill, tmp_path / "spoiled")), utc_now, lambda line: None)
+
+
+def test_refused_restore_changes_nothing(drill: Drill, tmp_path: Path) -> None:
     hub_dir = Path(drill.environment["HUB_DATA_DIR"])
     before = contents(hub_dir)
-    done = manage(drill.environment, "restore", str(spoil(drill, tmp_path / "spoiled")), "--yes")
-    assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+    done = manage(drill.environment, "restore", str(flipped(changed(drill, tmp_path / "spoiled"))), "--yes")
+    assert (done.returncode, "SHA-256" in done.stderr) == (2, True), done.stderr
     assert contents(hub_dir) == before
 
 
@@ -214,6 +228,11 @@ def flipped(folder: Path) -> Path:
 def shortened(folder: Path) -> Path:
     file = folder / "redis" / "appendonly.aof"
     file.write_bytes(file.read_bytes()[:-1])
+    return folder
+
+
+def extended(folder: Path) -> Path:
+    (folder / "redis" / "more.aof").touch()
     return folder
 
 
@@ -275,3 +294,79 @@ def test_manifest_is_one_json_object(drill: Drill) -> None:
     found = json.loads((drill.saved / manifests.FILE).read_text())
     assert set(found["files"]) == {"database.dump", "redis/appendonly.aof"}
     assert found["created"].endswith("Z")
+
+
+@pytest.mark.parametrize(("cause", "error"), [(StopAsked(), StopAsked), (OSError(ENOSPC, "of the test"), StartError)])
+def test_backup_that_ends_early_leaves_nothing(servers: Servers, tmp_path: Path, cause: Exception, error: type[Exception]) -> None:
+    folder = tmp_path / "saved"
+
+    def say(text: str) -> None:
+        if text.startswith("computing"):
+            assert (folder / manifests.DUMP).stat().st_size > 0
+            raise cause
+
+    redis_dir = Path(servers.redis_url.partition("@")[2].partition("?")[0]).parent
+    sources = Sources(servers.database_url, servers.database_url, servers.redis_url, redis_dir, embedded=True)
+    with pytest.raises(error):
+        save(sources, folder, "dump", utc_now, say)
+    assert not folder.exists()
+
+
+def test_backup_of_an_empty_data_directory_is_refused(tmp_path: Path) -> None:
+    done = manage(Environment(tmp_path / "var"), "backup", str(tmp_path / "saved"))
+    assert (done.returncode, "has no data" in done.stderr) == (2, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# other ways
+
+
+def test_physical_copy_is_restored_with_new_passwords(drill: Drill, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    done = manage(drill.environment, "backup", str(saved), "--physical")
+    assert done.returncode == 0, done.stderr
+    elsewhere = Environment(tmp_path / "var")
+    restored = manage(elsewhere, "restore", str(saved), "--yes")
+    assert restored.returncode == 0, restored.stderr
+    expected = manifests.read(saved).rows
+    assert expected["raw_trades"] == len(drill.trades)
+    shown = {words[0]: int(words[3]) for words in map(str.split, restored.stdout.splitlines()) if len(words) == 5}
+    assert {table: shown.get(table, 0) for table in expected} == expected  # the system was stopped
+    assert not set(passwords(tmp_path / "var")) & set(passwords(Path(drill.environment["HUB_DATA_DIR"])))
+
+
+@pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """A database without a table."""
+    with closing(psycopg2.connect(servers.database_url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE empty_of_test")
+            yield servers.database_url.rsplit("/", 1)[0] + "/empty_of_test"
+            cursor.execute("DROP DATABASE empty_of_test WITH (FORCE)")
+
+
+def test_own_servers_get_the_rows_and_their_streams_begin_again(
+    drill: Drill, servers: Servers, empty_database: str, bus: Bus, tmp_path: Path
+) -> None:
+    """Three prices and five trades, of which a writer has read all and acknowledged some."""
+    bus.publish_prices([tick(number) for number in range(3)])
+    for channel in (topics.PRICES, topics.TRADES):
+        bus.open_group(channel)
+    first, *_ = bus.read_unstored(topics.PRICES, 10, 0)
+    bus.acknowledge(topics.PRICES, [first.id])
+    bus.publish_trades([trade(number) for number in range(2)], "binance/1")
+    bus.publish_trades([trade(number) for number in range(2, 5)], "binance/2")
+    bus.forget_trades(bus.read_unstored_trades(1, 0))
+    assert (bus.unstored(topics.PRICES), bus.unstored(topics.TRADES)) == (2, 3)
+    environment = Environment(tmp_path / "var")
+    environment.update(DATABASE_URL=empty_database, REDIS_URL=servers.operator_url)
+    done = manage(environment, "restore", str(drill.saved), "--yes")
+    assert done.returncode == 0, done.stderr
+    # The first price is in the stream still, the first two trades are not.
+    assert (bus.unstored(topics.PRICES), bus.unstored(topics.TRADES)) == (3, 3)
+    assert bus.epoch() is None
+    assert bus.read_unstored(topics.PRICES, 1, 0)[0].id == first.id
+    assert len(bus.read_unstored_trades(10, 0)) == 1
+    with closing(Store(empty_database)) as store:
+        assert select(store, "SELECT count(*) FROM raw_trades") == [(drill.manifest.rows["raw_trades"],)]

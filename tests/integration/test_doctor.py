@@ -450,10 +450,10 @@ FAULTS = {
     "task late": Fault(
         "processes", WARNING, sql(LATE_JOB, "DELETE FROM jobs"), "the task hourly_job was due at", "`manage.py job run hourly_job`"
     ),
-    "hub": Fault("hubs", WARNING, silent_hub, "does not answer /hub/health", "WEBSOCKET_HOST"),
-    "rest away": Fault("REST", WARNING, no_rest, "no answer at http://127.0.0.1:", "`manage.py up`"),
-    "rest error": Fault("REST", WARNING, rest_answers("/symbols", 500, "{}"), "/symbols: status 500", "API_PORT"),
-    "rest body": Fault("REST", WARNING, rest_answers("/health", 200, "<html>"), "/health: status 200 with another body", "API_PORT"),
+    "hub": Fault("hubs", FAILURE, silent_hub, "does not answer /hub/health", "WEBSOCKET_HOST"),
+    "rest away": Fault("REST", FAILURE, no_rest, "no answer at http://127.0.0.1:", "`manage.py up`"),
+    "rest error": Fault("REST", FAILURE, rest_answers("/symbols", 500, "{}"), "/symbols: status 500", "API_PORT"),
+    "rest body": Fault("REST", FAILURE, rest_answers("/health", 200, "<html>"), "/health: status 200 with another body", "API_PORT"),
     "certificate ended": Fault("certificate", FAILURE, certificate(-1), "expired on", "renew the certificate of HUB_PUBLIC_URL"),
     "certificate ends": Fault("certificate", WARNING, certificate(13.5), "in 13 days", "HUB_PUBLIC_URL"),
     "certificate unread": Fault("certificate", UNKNOWN, settings(HUB_PUBLIC_URL="https://127.0.0.1:1"), "refused", "HUB_PUBLIC_URL"),

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
-from prometheus_client.parser import text_string_to_metric_families
 
 from config.metrics import METRICS
 from config.settings import Settings
@@ -35,33 +34,13 @@ from jobs.runtime.runs import run_once
 from jobs.scheduler import TIMED
 from tests.conftest import until
 from tests.standins.binance import BinanceStandIn
+from tests.support.exported import Values, of, read
 from tests.support.processes import Running, books, free_port, jobs, observer
 from tests.support.store import select
 
 TRADES = 4_000
 STATES = {"connecting", "live", "stale", "backing_off", "down", "ended"}
 STANDBY_ROWS = {name for name, row in METRICS.items() if not row.acting}
-
-Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def read(port: int) -> Values:
-    """(name, labels) -> value, of the endpoint on this port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
-
-
-def of(values: Values, name: str, *labels: str) -> dict[Any, float]:
-    """Value of each label, or tuple of labels, of one name."""
-    found: dict[Any, float] = {}
-    for (each, pairs), value in values.items():
-        if each == name:
-            given = dict(pairs)
-            assert set(given) == set(labels), (name, given)
-            found[tuple(given[label] for label in labels) if len(labels) > 1 else given[labels[0]] if labels else ""] = value
-    return found
 
 
 @dataclass(frozen=True, slots=True)

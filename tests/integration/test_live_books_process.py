@@ -25,7 +25,8 @@ from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers, new_ground, until
 from tests.standins.binance import BinanceStandIn
 from tests.support.book_follower import Follower, subscribe
-from tests.support.processes import Running, books
+from tests.support.exported import of, read
+from tests.support.processes import Running, books, free_port
 from tests.support.store import select
 
 
@@ -41,6 +42,7 @@ class Live:
     process: Running
     subscription: Subscription
     client: Follower
+    metrics: int  # port
 
     def await_client(self, condition: Callable[[Follower], bool], what: str) -> None:
         def holds() -> bool:
@@ -72,9 +74,10 @@ def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         settings, bus, store, client = stack.enter_context(new_ground(servers, folder))
         exchange = stack.enter_context(BinanceStandIn(folder))
         subscription = stack.enter_context(closing(subscribe(bus)))
-        variables = {**exchange.book_variables, "BOOK_REFRESH_LEVELS": "999", "BOOK_SNAPSHOT_LIMIT": "1000"}
-        process = stack.enter_context(books(settings, folder / "books.log", **variables, BOOK_DEPTH_SECONDS="1", SOURCES=""))
-        found = Live(exchange, settings, bus, store, client, process, subscription, Follower())
+        variables = {**exchange.book_variables, "BOOK_REFRESH_LEVELS": "999", "BOOK_SNAPSHOT_LIMIT": "1000", "BOOK_DEPTH_SECONDS": "1"}
+        port = free_port()
+        process = stack.enter_context(books(settings, folder / "books.log", **variables, METRICS_PORT=str(port), SOURCES=""))
+        found = Live(exchange, settings, bus, store, client, process, subscription, Follower(), port)
         found.await_client(lambda each: each.states.count(("syncing", "live", "start")) == 2, "both books")
         yield found
 
@@ -109,6 +112,21 @@ def test_lost_connection_is_stale_and_then_built_again(live: Live) -> None:
     assert live.client.states.count(("live", "stale", "disconnected")) == 2
     assert live.client.problems == []
     until(lambda: [row[:3] for row in live.gaps()[1:]] == [(each, "disconnected", "filled") for each in ("BTCUSDT", "ETHUSDT")], 10)
+
+
+def test_metrics_are_those_of_the_stored_gaps_and_the_refreshes(live: Live) -> None:
+    values = read(live.metrics)
+    gaps = of(values, "tickwire_book_gaps_total", "symbol", "reason")
+    assert {key: number for key, number in gaps.items() if number} == {("BTCUSDT", "missing_update"): 1}
+    assert of(values, "tickwire_book_resyncs_total", "symbol") == {"BTCUSDT": 2, "ETHUSDT": 1}
+    assert of(values, "tickwire_book_resync_seconds_count") == {"": 3}
+    audits = of(values, "tickwire_book_audit_total", "symbol", "against", "result")
+    assert min(audits[symbol, "snapshot", "passed"] for symbol in ("BTCUSDT", "ETHUSDT")) >= 1  # refreshes
+    assert sum(number for (_, _, result), number in audits.items() if result == "failed") == 0
+    lags = of(values, "tickwire_book_lag_seconds_count", "stage")
+    updates = sum(of(values, "tickwire_book_updates_total", "symbol").values())
+    assert abs(lags["exchange"] - updates) <= 2  # the books go on while they are read
+    assert lags["queue"] >= updates - 2
 
 
 def test_rows_for_the_store_and_the_report_are_those_of_live_books(live: Live) -> None:

@@ -21,6 +21,7 @@ from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import utc_now
 from tests.conftest import Servers, new_database, settings_for
+from tests.support.prometheus import run_promtool
 from tests.support.registry import put_report
 from tests.support.samples import Sample, of, samples
 from tests.support.servers import of_database
@@ -95,6 +96,28 @@ def test_foreign_families_of_a_report_are_left_out(registry: Bus, make: Callable
     found = text_of(make(registry))
     assert [value for name, _, value in found if name == "tickwire_bus_epochs_total"] == [4]
     assert not {"no_such_metric", "tickwire_source_up", "tickwire_source_state", "tickwire_gaps_open"} & {name for name, _, _ in found}
+
+
+def test_a_buggy_report_does_not_break_the_text(registry: Bus, make: Callable[..., Flask]) -> None:
+    bad = {
+        "tickwire_gaps_open": [
+            ["", {"source": 'x"} 1\nfake 2'}, 1],
+            ["", {"source": "x" * 1000}, 1],
+            ["", {"source": "oanda"}, 1e308],
+            ["", {"source": "oanda"}, 2],
+        ],
+        "tickwire_writer_batch_rows": [["_bucket", {"table": "prices", "le": le}, 1] for le in ("many", "7.0", "1.0", "+Inf")],
+        "tickwire_hub_clients_limit": [["", {}, 1]],
+        "api_request_duration_seconds": [["_sum", {"endpoint": "/metrics"}, 1]],
+    }
+    put_report(registry, "jobs@a1", metrics={"families": bad})
+    text = make(registry).test_client().get("/metrics").text
+    found = samples(text)
+    assert [(labels, value) for name, labels, value in found if name == "tickwire_gaps_open"] == [({"source": "oanda"}, 1e308)]
+    assert [labels["le"] for labels in of(found, "tickwire_writer_batch_rows_bucket")] == ["1.0", "+Inf"]
+    assert not of(found, "tickwire_hub_clients_limit")
+    assert not [labels for labels in of(found, "api_request_duration_seconds_sum") if "process" in labels]
+    assert run_promtool("check", "metrics", text=text) == (0, "")
 
 
 def test_metrics_of_rest_alone_have_a_process_if_there_are_several_workers(registry: Bus, make: Callable[..., Flask]) -> None:

@@ -294,6 +294,7 @@ def test_refresh_replaces_the_book_while_it_stays_live() -> None:
     wider = [["9", "1"], ["8.5", "2"], ["8", "1"], ["7", "1"]], [["11", "1"], ["12", "1"], ["13", "1"], ["14", "1"]]
     assert rig.snapshot(101, *wider, limit=4) == ["snapshot refreshed"]
     assert (rig.machine.reason, rig.machine.book.complete.low) == ("refreshed", "7")
+    assert (rig.machine.audit.snapshots_passed, rig.machine.audit.snapshots_failed) == (1, 0)
     assert rig.diff(102) == ["update"]
 
 
@@ -313,6 +314,7 @@ def test_refresh_that_differs_inside_both_windows_is_diverged(changed: list[list
     syncing(rig)
     rig.snapshot(99)
     assert rig.snapshot(100, changed) == broken("diverged", "request")
+    assert (rig.machine.audit.snapshots_passed, rig.machine.audit.snapshots_failed) == (0, 1)
 
 
 def test_refresh_is_requested_every_ten_seconds_at_most() -> None:

@@ -89,7 +89,7 @@ def test_a_standby_leaves_out_the_metrics_of_the_acting_process() -> None:
 
 def test_families_survive_a_report_and_gain_the_label_process() -> None:
     sent: Any = orjson.loads(orjson.dumps(new_exposition("jobs").report()))
-    families = read_families(sent)
+    families = read_families("jobs", sent)
     merged = merge({"jobs@a": families, "hub:1@a": families})
     for name, found in merged.items():
         assert len(found) == 2 * len(families[name])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
@@ -13,11 +15,13 @@ from hypothesis import strategies as st
 from api.errors import ErrorCode
 from api.hub.health import live
 from api.hub.measures.batches import BatchTimes
-from api.hub.measures.lags import Lags, LoopLag
+from api.hub.measures.lags import LoopLag
 from api.hub.messages import Message, decode
+from api.hub.transport.limits.states import CLOSING, REQUESTING, STATES, count_states, state_of
 from api.hub.transport.limits.totals import ENDS, NO_NAMESPACE, SERVER_FULL, ConnectionTotals, end_after, reason_of
 from config.metrics import BOOK_LAG_BUCKETS, LAG_BUCKETS
 from db import topics
+from db.measures import Lags
 from health.measures.stages import Stages
 
 NOON = 1_763_467_200.0  # 2025-11-18T12:00:00Z
@@ -139,3 +143,20 @@ def test_first_own_message_of_each_batch_has_an_age() -> None:
 def test_silent_loop_makes_live_503() -> None:
     assert live({}) == ({"status": "alive"}, 200, [])
     assert live({"relay": 12.0, "books": 16.0}) == ({"status": "silent", "silent_loops": ["books", "relay"]}, 503, [])
+
+
+# the counts of states
+
+
+@pytest.mark.parametrize("upgrading", [None, object()])
+@pytest.mark.parametrize("join_due", [0.0, 5.0])
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("socket", [None, object()])
+@pytest.mark.parametrize("stalled", [False, True])
+def test_each_session_counts_in_its_row_of_the_table(
+    upgrading: object, join_due: float, joined: bool, socket: object, stalled: bool
+) -> None:
+    outbox = SimpleNamespace(stalled=stalled)
+    session: Any = SimpleNamespace(upgrading=upgrading, join_due=join_due, joined=joined, socket=socket, outbox=outbox)
+    expected = dict.fromkeys((row.name for row in STATES), 0) | {REQUESTING: 3, CLOSING: 4, state_of(session): 2}
+    assert count_states([session, session], 3, 4) == expected

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 
 import numpy
 import pytest
 
+from health.measures.process import new_exposition
 from health.measures.resources import MachineResources, ProcessResources
 from health.measures.stages import ENCODE_SECONDS, PUBLISH, SOCKETS, STORE, Stages, merged, percentiles_ms, stage_texts
 from tests.conftest import until
@@ -152,3 +154,17 @@ def test_damaged_histogram_of_another_process_is_left_out(text: object) -> None:
     histogram = merged([text, *texts(stages, STORE)])
     assert histogram.get_total_count() == 1
     assert percentiles_ms(merged([text]), 50, 99) == (None, None)
+
+
+def test_a_process_without_descriptors_keeps_its_last_figures_and_its_other_metrics() -> None:
+    measure, exposition = ProcessResources(), new_exposition("hub")
+    before = measure()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        found, families = measure(), exposition.families()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == before
+    assert "tickwire_build_info" in families
+    assert "process_resident_memory_bytes" not in families

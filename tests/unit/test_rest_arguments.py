@@ -52,6 +52,7 @@ STRICT: dict[str, dict[str, str]] = {
     "/jobs": {},
     "/fills": {},
     "/market": {"symbols": "EUR_USD"},
+    "/metrics": {},
     "/market/trades": {"symbol": "BTCUSDT"},
     "/orders": {},
     "/positions": {},
@@ -135,7 +136,7 @@ def test_integer_has_one_notation(app: Flask, client: FlaskClient, path: str, qu
 
 @pytest.mark.parametrize(("path", "query"), STRICT.items())
 def test_valid_query_reaches_the_servers(client: FlaskClient, path: str, query: dict[str, str]) -> None:
-    always = path.startswith("/api/system/") and path != "/api/system/logs/recent"
+    always = path == "/metrics" or (path.startswith("/api/system/") and path != "/api/system/logs/recent")
     assert client.get(path, query_string=query).status_code == (200 if always else 503)
 
 

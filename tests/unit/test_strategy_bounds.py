@@ -77,7 +77,7 @@ def test_strategies_beyond_the_limit_are_counted_without_a_state(monkeypatch: py
     new = [NumberedReport(number, NOW, beat) for number, beat in enumerate(beats)]
     for _ in range(2):
         for collector in (strategy, execution):
-            collector.folded(Folded(new, 0, (), (), (), [(None, row) for row in rows], (), (), 0, NOW.date(), 0))
+            collector.folded(Folded(new, (), (), (), (), [(None, row) for row in rows], (), (), 0, NOW.date(), 0))
     body = strategy.collect(NOW)
     assert (set(body["strategies"]), body["incomplete"]) == ({"s-0", "s-1"}, True)
     assert (execution.collect(NOW)["orders_today"], len(execution._sums)) == (10, 3)

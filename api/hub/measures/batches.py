@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from api.hub.measures.lags import Lags
 from api.hub.messages import Message
 from config.metrics import BOOK_LAG_BUCKETS, LAG_BUCKETS
 from db import topics
+from db.measures import Lags
 from db.timestamps import parse_time
 from health.measures.stages import BUS, FANOUT, SOCKETS, STAGES, Stages
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from api.hub.measures.lags import Lags
 from config.performance_log import RATE, Increase, Interval, Line, milliseconds
+from db.measures import Lags
 
 _SHARE = 0.99
 

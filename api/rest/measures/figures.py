@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from math import isfinite
 from typing import Any
 
 from db import topics
@@ -14,6 +13,7 @@ from health.reports import Report
 _RATES = ("tradesPerSecond", "averageLatency", "batchProcessingTime")
 _COUNTS = ("errorCount", "reconnectionCount", "totalTrades", "totalBatches")
 _LIVE = "live"
+_LARGEST = 2**52  # two of them add up to an exact number of JSON
 _BUFFERED = (topics.PRICES, topics.TRADES)
 
 
@@ -64,6 +64,6 @@ def _sum(values: Iterable[object]) -> float:
 
 
 def _number(value: object) -> float:
-    """The finite number that another process has reported, else 0."""
+    """The number that another process has reported; 0 if it is none, or larger than any count."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and isfinite(value) else 0  # type: ignore[arg-type,return-value]
+    return value if is_number and abs(value) <= _LARGEST else 0  # type: ignore[arg-type,return-value]

@@ -40,5 +40,5 @@ class AllProcesses:
 
 def _families(report: Report, acting: set[str]) -> Families:
     """The families of a report. Of two processes that claim to act, the newer report counts."""
-    families = read_families(report.part("metrics").get("families"))
+    families = read_families(report.role, report.part("metrics").get("families"))
     return families if report.name in acting or report.role in ("hub", "rest") else without_acting(families)

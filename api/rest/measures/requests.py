@@ -31,6 +31,7 @@ class RequestMetrics:
 
     def __call__(self, found: Collected) -> None:
         """Add the rows of requests."""
+        self._requests.settle()
         found.add_many("api_request_duration_seconds", self._durations.items())
         found.add_counts("tickwire_api_requests_total", self._counts)
         found.add("tickwire_api_requests_in_progress", self._requests.in_progress)

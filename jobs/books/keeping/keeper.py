@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from db.book_bodies import BookMessage
 from db.timestamps import format_time
 from jobs.books.keeping.book_log import BookLog
-from jobs.books.keeping.kept_book import KeptBook, time_of
+from jobs.books.keeping.kept_book import KeptBook, event_time, time_of
 from jobs.books.keeping.line import Line
+from jobs.books.keeping.measures import BookMeasures
 from jobs.books.keeping.outlet import Outlet
 from jobs.books.machine import BookMachine
 from jobs.books.messages import read_diff, read_snapshot, read_ticker
@@ -38,6 +39,7 @@ class Keeper:
         jitter: Callable[[], float],
     ) -> None:
         self.books: dict[str, KeptBook] = {}
+        self.measures = BookMeasures()
         self._outlet = outlet
         self._options = options
         self._wall = wall
@@ -69,14 +71,15 @@ class Keeper:
 
     def drop(self, instrument: str) -> None:
         """Keep this book no longer."""
-        self.books.pop(instrument, None)
+        self.measures.drop(self.books, instrument)
 
     # inputs; `received` is the receipt of the message
 
     def diff(self, book: KeptBook, text: bytes, received: float, recorded: float | None = None) -> None:
         """A depth message; `recorded` is its receipt on the clock of its recording, if any."""
         began = self._monotonic()
-        now = book.line.present()
+        now, measures = book.line.present(), self.measures
+        published = measures.publish.total
         try:
             diff = read_diff(text)
         except ValueError as error:
@@ -85,8 +88,13 @@ class Keeper:
         else:
             book.updates += 1
             book.levels += len(diff.bids) + len(diff.asks)
+            if book.line.is_live:  # the events of recordings are old
+                measures.exchange.observe(self._wall().timestamp() - (now - received) - diff.event_ms / 1_000)
             self._handle(book, book.machine.diff(diff, received if recorded is None else recorded, now), received)
-        self._log.updated(book, self._monotonic() - began)
+        seconds = self._monotonic() - began
+        measures.queue.observe(now - received)
+        measures.apply.observe(seconds - (measures.publish.total - published))
+        self._log.updated(book, seconds)
 
     def ticker(self, book: KeptBook, text: bytes, received: float) -> None:
         """A book ticker; one that cannot be read is skipped, because it is no part of the chain."""
@@ -186,6 +194,7 @@ class Keeper:
             book.gaps[str(change.reason)] += 1
         if change.previous is State.LIVE and change.state is not State.LIVE:
             self._log.left_live(book, change)
+        self.measures.changed(book, change, now)
         book.line.changed(book.instrument, change)
         self._outlet.wait(book.line.publish_delay())
         self._outlet.publish_state(state_body(book.instrument, change, format_time(wall)))
@@ -204,15 +213,17 @@ class Keeper:
         served = messages[-1].snapshot
         book.served = served
         book.line.published(book.instrument, served["update_id"], served["bids"], served["asks"])
+        began = self._monotonic()
         if (delay := book.line.publish_delay()) > 0:
             self._outlet.wait(delay)
             self._set_time(book, messages, received)
         published = self._outlet.publish_books(self._messages(book, messages, received))
         book.in_chain, book.owes_snapshot = published, not published
+        self.measures.publish.observe(self._monotonic() - began)
 
     def _facts(self, book: KeptBook, reason: Reason, received: float) -> Facts:
         wall, machine = self._wall(), book.machine
-        event = wall if machine.event_ms is None else _event_time(machine.event_ms)
+        event = wall if machine.event_ms is None else event_time(machine.event_ms)
         lag_ms = self._lag_ms(book, received)
         return Facts(machine.state, reason, machine.update_id or 0, format_time(event), format_time(wall), lag_ms)
 
@@ -233,11 +244,3 @@ class Keeper:
             "queue_size": book.line.queue_size(),
         }
         return [BookMessage(book.instrument, each.depth, each.update, each.snapshot, meta) for each in messages]
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _event_time(milliseconds: int) -> datetime:
-    """The event time; raises OverflowError outside the years 1 to 9999."""
-    return _EPOCH + timedelta(milliseconds=milliseconds)

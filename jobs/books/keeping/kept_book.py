@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from db.timestamps import format_time
@@ -14,6 +14,7 @@ from jobs.books.measures import measures
 from jobs.books.parts.states import State
 from jobs.books.tops import Body, Tops
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_LEVELS = {"bids": 0, "asks": 0, "from": None, "to": None}
 
 
@@ -34,6 +35,7 @@ class KeptBook:
     since: datetime  # of the state
     left_live: float | None
     in_chain: bool = False
+    resyncing_since: float | None = None  # None in another state
     owes_snapshot: bool = False
     received: float = 0.0  # receipt of the message that was handled last
     served: Body | None = None
@@ -83,3 +85,8 @@ class KeptBook:
 def time_of(wall: datetime, seconds: float) -> str:
     """The contract form of the time that is `seconds` before `wall`."""
     return format_time(wall - timedelta(seconds=seconds))
+
+
+def event_time(milliseconds: int) -> datetime:
+    """The event time; raises OverflowError outside the years 1 to 9999."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)

@@ -20,11 +20,22 @@ class Audit:
     """Compares the best levels after each diff with those of the tickers."""
 
     def __init__(self) -> None:
-        self.checked = 0
-        self.failed = 0
+        self.passed = self.failed = 0  # comparisons with tickers
+        self.snapshots_passed = self.snapshots_failed = 0
         self._checks: deque[tuple[int, Level, Level]] = deque(maxlen=MAX_CHECKS)  # (id, best bid, best ask)
         self._tickers: deque[Ticker] = deque()  # after the newest checked diff
         self._before: Ticker | None = None  # the newest one up to that diff
+
+    @property
+    def checked(self) -> int:
+        """The number of comparisons with tickers."""
+        return self.passed + self.failed
+
+    def add_snapshot(self, *, is_equal: bool) -> bool:
+        """Count a comparison of the live book with a newer snapshot; return `is_equal`."""
+        self.snapshots_passed += is_equal
+        self.snapshots_failed += not is_equal
+        return is_equal
 
     def add_best(self, update_id: int, bid: Level, ask: Level) -> bool:
         """Take the best levels after a diff; return True if a check finds a difference."""
@@ -57,8 +68,9 @@ class Audit:
             while tickers[0].update_id <= update_id:
                 self._before = tickers.popleft()
             if self._before is not None:
-                self.checked += 1
-                if not (_equal(bid, self._before.bid) and _equal(ask, self._before.ask)):
+                if _equal(bid, self._before.bid) and _equal(ask, self._before.ask):
+                    self.passed += 1
+                else:
                     self.failed += 1
                     found = True
         return found

@@ -181,7 +181,7 @@ class Transitions:
 
     def _take(self, chain: Chain, now: float) -> None:
         """Replace the book, after a comparison if the old one is live."""
-        if self.state is State.LIVE and not chain.book.equals(self.book):
+        if self.state is State.LIVE and not self.audit.add_snapshot(is_equal=chain.book.equals(self.book)):
             self._break(Reason.DIVERGED, now)
             return
         self.book, self.update_id, self.event_ms = chain.book, chain.update_id, chain.event_ms or self.event_ms

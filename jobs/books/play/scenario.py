@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -37,6 +38,7 @@ class CurrentScenario:
         self.name = name  # of the present scenario; before it, that of the setting
         self.previous: str | None = None  # the scenario before the first one: of the process before
         self.ended = Counts()  # of the stages before
+        self._ended_faults: Counter[str] = Counter()  # kind -> number, of the stages before
         self._keeper = keeper
         self._outlet = outlet
         self._rows = rows
@@ -83,6 +85,16 @@ class CurrentScenario:
         if self.stage is not None and not self._is_over:
             self._end(self.stage, "switched")
 
+    def backpressure(self) -> float:
+        """Seconds of backpressure of all stages. Any thread may call it and `faults`."""
+        with self._lock:
+            return self.ended.backpressure + (0.0 if self.stage is None else self.stage.flow.backpressure())
+
+    def faults(self) -> Counter[str]:
+        """Kind -> number of times that a fault has acted, in all stages."""
+        with self._lock:
+            return self._ended_faults + Counter({} if self.stage is None else dict(self.stage.flow.faults.effects.counts))
+
     def status(self, stage: Stage) -> tuple[Status, Load]:
         """Status and figures of a stage."""
         books = {name: each for name, each in self._keeper.books.items() if each.line is stage}
@@ -100,12 +112,14 @@ class CurrentScenario:
         if old is not None:
             if not self._is_over:
                 self._end(old, "switched", stage.run.started)
-            self._add_counts(old)
             for instrument in set(old.instruments) - set(stage.instruments):
                 self._keeper.drop(instrument)
         elif self.previous is not None:
             previous = self.previous
-        self.stage, self.name, self._is_over = stage, plan.scenario.name, False
+        with self._lock:  # `backpressure` and `faults` see each stage once
+            if old is not None:
+                self._add_counts(old)
+            self.stage, self.name, self._is_over = stage, plan.scenario.name, False
         for instrument in stage.instruments:
             self._keeper.begin(instrument, stage.market(instrument), stage)
         self._observed = self._saved = float("-inf")
@@ -135,3 +149,4 @@ class CurrentScenario:
         total.dropped += counts.dropped
         total.overflows += counts.overflows
         total.backpressure += stage.flow.backpressure()
+        self._ended_faults.update(stage.flow.faults.effects.counts)

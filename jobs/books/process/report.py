@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from config.exposition import Families
+from config.exposition import Collected, Families
 from db.bus import Bus
 from db.postgres import Store
 from health.timing import DEFAULT, Timing
@@ -17,25 +17,34 @@ from jobs.runtime.own_report import OwnReport
 Parts = Mapping[str, Any]
 
 
+def _no_metrics(_: Collected) -> None:
+    """The rows of a process that stands by."""
+
+
 @dataclass(slots=True)
 class ActingBooks:
     """What the active part of the process fills for the report. Any thread may change it.
 
-    `parts` returns the parts `books` and `sources`.
+    `parts` returns the parts `books` and `sources`; `metrics` adds the metrics of both.
     """
 
     is_acting: bool = False
     parts: Callable[[], Parts] = field(default=dict)
+    metrics: Callable[[Collected], None] = _no_metrics
     changed: threading.Event = field(default_factory=threading.Event)  # set to report at once
 
-    def begin(self, parts: Callable[[], Parts]) -> None:
+    def begin(self, parts: Callable[[], Parts], metrics: Callable[[Collected], None]) -> None:
         """The process acts from now on."""
-        self.is_acting, self.parts = True, parts
+        self.is_acting, self.parts, self.metrics = True, parts, metrics
         self.changed.set()
+
+    def collect(self, found: Collected) -> None:
+        """Add the rows of the books, if they are kept here."""
+        self.metrics(found)
 
     def end(self) -> None:
         """The process stands by from now on."""
-        self.is_acting, self.parts = False, dict
+        self.is_acting, self.parts, self.metrics = False, dict, _no_metrics
         self.changed.set()
 
 

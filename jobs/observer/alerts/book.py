@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -52,6 +53,10 @@ class AlertBook:
     def firing(self) -> int:
         """The number of firing alerts: `active_alerts`."""
         return sum(alert.state == FIRING for alert in self.open)
+
+    def firing_by_type(self) -> Counter[tuple[str, str]]:
+        """(type, severity) -> number of firing alerts. Any thread may call it."""
+        return Counter((alert.type, alert.severity) for alert in list(self.open) if alert.state == FIRING)
 
     def subjects(self) -> list[tuple[str, str]]:
         """(type, subject) of the open alerts of the rules, and of the last values."""

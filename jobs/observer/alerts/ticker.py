@@ -69,6 +69,10 @@ class AlertTicker:
         """
         return self._book.firing
 
+    def firing_by_type(self) -> Mapping[tuple[str, str], int]:
+        """(type, severity) -> number of the alerts that `active` counts. Any thread may call it."""
+        return self._book.firing_by_type()
+
     def close(self) -> None:
         """Close the database connection. Call it after the last tick."""
         self._table.close()

@@ -60,6 +60,10 @@ class AlertWatcher:
         """Judge the values at `now`."""
         self._ticker.tick(self.values(now), now)
 
+    def firing(self) -> Mapping[tuple[str, str], int]:
+        """(type, severity) -> number of firing alerts. Any thread may call it."""
+        return self._ticker.firing_by_type()
+
     def values(self, now: datetime) -> Values:
         """The values at `now`; None for those that could not be read."""
         processes = self._processes(now)

@@ -42,7 +42,7 @@ class Folded:
     """The effect of a batch: new reports, changed rows, and the steps of the new fills."""
 
     new: Sequence[NumberedReport]
-    duplicates: int
+    repeated: Sequence[Report]  # the duplicates
     conflicts: Sequence[Report]
     fills: Sequence[FillRow]  # new ones
     fill_changes: Sequence[tuple[FillRow | None, FillRow]]  # (before, after); before None: new
@@ -53,6 +53,11 @@ class Folded:
     day: date  # of the checkpoints
     checkpoints: int  # those of a new day
     before: Happened = NOTHING  # the effect of an earlier batch, whose events may be missing
+
+    @property
+    def duplicates(self) -> int:
+        """The number of the duplicates."""
+        return len(self.repeated)
 
     @property
     def happened(self) -> Happened:
@@ -77,7 +82,7 @@ def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms, *, again: 
     working.write(cursor)
     steps = [step for step in positions.steps if (step.fill.bot, step.fill.fill_id) in working.new]
     return Folded(
-        claimed.new, claimed.duplicates, claimed.conflicts, working.new_rows(), working.changes(), orders, positions.rows, steps,
+        claimed.new, claimed.repeated, claimed.conflicts, working.new_rows(), working.changes(), orders, positions.rows, steps,
         positions.recomputed, terms.days.today, checkpoints,
         happened_before(cursor, claimed.repeated, terms.days) if again else NOTHING,
     )  # fmt: skip

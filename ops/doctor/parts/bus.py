@@ -11,7 +11,6 @@ from ops.doctor.subject import NEEDS_BUS, Subject
 _FULL, _FILLING = 0.8, 0.2  # shares of STREAM_MAX_LENGTH
 _OLD_SECONDS = 60.0  # of a pending entry
 _FAR_SECONDS, _NEAR_SECONDS = 5.0, 0.5  # between two clocks
-_WITHOUT = "cannot be checked without Redis"
 
 
 def redis(subject: Subject, evidence: Evidence) -> Result:
@@ -26,7 +25,7 @@ def bus(subject: Subject, evidence: Evidence) -> Result:
     """Messages that wait for the store, and entries that were left."""
     state = evidence.bus
     if isinstance(state, Missing):
-        return result("bus", "", [unknown(_WITHOUT, NEEDS_BUS)])
+        return result("bus", "", [unknown(f"cannot be checked: {state.reason}", NEEDS_BUS)])
     waiting = sum(state.unstored.values())
     return result("bus", f"{waiting:,} messages wait for the store", [*_unstored(subject, state), *_pending(state), _parked(state)])
 

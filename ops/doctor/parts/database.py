@@ -59,7 +59,7 @@ def pooler(subject: Subject, evidence: Evidence) -> Result:
     """Whether a session keeps its settings, and accepts those of our processes."""
     name, shared, refusal = "connection pooler", evidence.shares_sessions, evidence.refusal
     if isinstance(shared, Missing):
-        return result(name, "", [unknown("cannot be checked without PostgreSQL", NEEDS_DATABASE)])
+        return result(name, "", [unknown(f"cannot be checked: {shared.reason}", NEEDS_DATABASE)])
     setting = subject.database_place
     problems: list[Problem] = []
     if shared:

@@ -19,12 +19,12 @@ from ops.doctor.subject import Subject
 from ops.embedded.environment import FREE_BYTES
 from ops.process import Unfit
 from ops.running import check_ports
+from ops.upgrade.clusters import OLD_VERSION
 
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 _MIN_SOMAXCONN = 2048  # the backlog of the hub
 _FREE_SHARE = 0.1
 _MEGABYTE = 1024 * 1024
-_OLD_POSTGRES = "16"
 
 
 def ports(subject: Subject, evidence: Evidence) -> Result:
@@ -147,5 +147,5 @@ def embedded_postgres(subject: Subject, evidence: Evidence) -> Result:
     if not file.is_file():
         return result(name, "no data yet")
     version = file.read_text().strip()
-    old = [warning("its data are of version 16", "stop `manage.py up`, then run `manage.py upgrade-database`")]
-    return result(name, f"data of version {version}", old if version == _OLD_POSTGRES else [])
+    old = [warning(f"its data are of version {OLD_VERSION}", "stop `manage.py up`, then run `manage.py upgrade-database`")]
+    return result(name, f"data of version {version}", old if version == str(OLD_VERSION) else [])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.doctor.parallel import Answer, Missing
-from ops.doctor.results import Result, result, unknown, warning
+from ops.doctor.results import Result, failure, result, unknown
 from ops.running import failure_of, send
 
 # Answers of REST about the caller. An operator without a key learns that REST works.
@@ -87,9 +87,9 @@ def judge(url: str, answers: Answer[list[RestAnswer]]) -> Result:
     faults = [answer for answer in answers if answer.fault]
     if faults and all(answer.status == 0 for answer in faults) and len(faults) == len(answers):
         remedy = "start it with `manage.py up`, or set API_HOST and API_PORT to its address"
-        return result("REST", "", [warning(f"no answer at {url} ({faults[0].fault})", remedy)])
+        return result("REST", "", [failure(f"no answer at {url} ({faults[0].fault})", remedy)])
     remedy = "GET /api/system/logs/recent has the cause; API_PORT must be that of REST"
-    problems = [warning(f"{answer.path}: {answer.fault}", remedy) for answer in faults]
+    problems = [failure(f"{answer.path}: {answer.fault}", remedy) for answer in faults]
     refused = sum(answer.status in _REFUSALS for answer in answers)
     more = f", {refused} of {len(answers)} answers are refusals: TICKWIRE_API_KEY has no key with their scopes" if refused else ""
     return result("REST", f"{len(answers)} routes answer at {url}{more}", problems)

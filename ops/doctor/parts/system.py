@@ -28,7 +28,7 @@ def processes(subject: Subject, evidence: Evidence) -> Result:
     late = _late(subject, evidence)
     table = evidence.processes
     if isinstance(table, Missing):
-        missing = unknown("the registry cannot be read without Redis", NEEDS_BUS)
+        missing = unknown(f"the registry cannot be read: {table.reason}", NEEDS_BUS)
         return result("processes", "", [*ended, missing, *late])
     expected = table.expected()
     verdict = judge(expected, datetime.fromtimestamp(subject.now(), UTC), own={})
@@ -96,7 +96,7 @@ def _late(subject: Subject, evidence: Evidence) -> list[Problem]:
 def hubs(subject: Subject, evidence: Evidence) -> Result:
     """Each hub of the registry answers at its address."""
     if isinstance(evidence.processes, Missing):
-        return result("hubs", "", [unknown("the registry cannot be read without Redis", NEEDS_BUS)])
+        return result("hubs", "", [unknown(f"the registry cannot be read: {evidence.processes.reason}", NEEDS_BUS)])
     remedy = "this machine must reach the hub at this address: set WEBSOCKET_HOST, open the port, or restart the hub"
-    silent = [warning(f"{url} does not answer /hub/health with 200", remedy) for url, answers in evidence.hubs.items() if not answers]
+    silent = [failure(f"{url} does not answer /hub/health with 200", remedy) for url, answers in evidence.hubs.items() if not answers]
     return result("hubs", ", ".join(evidence.hubs) or "no hub is registered", silent)

@@ -45,7 +45,7 @@ PAIRS = (
 def judge(state: Answer[DatabaseState]) -> Result:
     """Return the result of the check."""
     if isinstance(state, Missing):
-        return result("TimescaleDB", "", [unknown("cannot be checked without PostgreSQL", NEEDS_DATABASE)])
+        return result("TimescaleDB", "", [unknown(f"cannot be checked: {state.reason}", NEEDS_DATABASE)])
     if state.timescaledb is None:
         return result("TimescaleDB", "not installed in this database, which works without it")
     jobs = [

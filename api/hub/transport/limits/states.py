@@ -107,7 +107,11 @@ def count_states(sessions: Iterable[Session], requesting: int, closing: int) -> 
     """Return the number of connections and sessions per state."""
     counts = {row.name: 0 for row in STATES}
     for session in sessions:
-        counts[state_of(session)] += 1
+        # The usual state first: the rows above it take most of the time of a walk.
+        if session.socket is not None and session.upgrading is None and not session.join_due and not session.outbox.stalled:
+            counts[WEBSOCKET] += 1
+        else:
+            counts[state_of(session)] += 1
     counts[REQUESTING] += requesting
     counts[CLOSING] += closing
     return counts
