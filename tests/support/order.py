@@ -23,7 +23,7 @@ _UNITS = {
     **{_WEB.format(name): "tests/web: the whole site" for name in _WHOLE},
     **{_WEB.format(name): "tests/web: the shared site" for name in _SHARED},
 }
-# Seconds of a run with four workers. Only their order matters, so that they need no care.
+# Seconds of a run with four workers. Only their order matters: they need no updates.
 _SECONDS = {
     **{_INTEGRATION.format(name): seconds for name, seconds in {
         "faults": 103, "docs": 98, "jobs_process": 77, "python_client": 64, "proxy": 58, "up_restarts": 58,

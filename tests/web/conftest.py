@@ -1,6 +1,7 @@
 """The site that all tests of the dashboard share, and pages on it.
 
-`site` is one for all of them. A module that needs another one overrides it:
+`site` is one for all of them: list a new file that uses it in `tests/support/order.py`, so that one
+worker runs all such files. A module that needs another one overrides it:
 
     @pytest.fixture(scope="module")
     def site(start_site: StartSite) -> Site:
