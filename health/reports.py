@@ -15,6 +15,8 @@ from db.timestamps import parse_time
 
 ROLES = ("jobs", "hub", "rest", "observer", "books")
 MAX_REPORT_BYTES = 64 * 1024
+MAX_NAME_CHARACTERS = 300
+LARGEST_NUMBER = 2**53  # of a report; larger than any count of ours
 # part -> type of the whole, type of each value if it is checked
 _PARTS: dict[str, type | None] = {"hub": None, "sources": dict, "writer": None, "resources": None, "metrics": None, "failing": str}
 
@@ -83,10 +85,36 @@ def read_report(name: str, text: bytes) -> Report:
         found = body.get(part) or {}
         if not isinstance(found, dict) or (values and not all(isinstance(each, values) for each in found.values())):
             raise ValueError(f"`{part}` is wrong")
+        if not all(is_name(key) for key in found):
+            raise ValueError(f"`{part}` has a name that is no line of text")
+        if not _has_plain_numbers(found):
+            raise ValueError(f"`{part}` has a number above {LARGEST_NUMBER}")
     started, at = body.get("started"), body.get("at")
     if not isinstance(started, str) or not isinstance(at, str):
         raise ValueError("`started` or `at` is wrong")
     return Report(name, body["role"], body["acting"], parse_time(started), parse_time(at), body)
+
+
+def is_name(text: str) -> bool:
+    """Return True for a line of text that fits into a label, a log record and a terminal."""
+    return len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+
+
+def _has_plain_numbers(part: object) -> bool:
+    """Return True unless a number is so large that JSON could not hold the sum of some of them.
+
+    `families` are left out: their reader checks each sample.
+    """
+    left = [part]
+    while left:
+        found = left.pop()
+        if isinstance(found, dict):
+            left.extend(each for key, each in found.items() if key != "families")
+        elif isinstance(found, list):
+            left.extend(found)
+        elif isinstance(found, int | float) and abs(found) > LARGEST_NUMBER:
+            return False
+    return True
 
 
 class ProcessTable:
@@ -104,6 +132,9 @@ class ProcessTable:
         for entry in entries:
             age = (now_ms - entry.beat_ms) / 1000
             if age > EXPECTED_SECONDS:
+                continue
+            if not is_name(entry.name):  # none of ours: it would stand in labels and on terminals
+                self.malformed[ascii(entry.name[:MAX_NAME_CHARACTERS])] = "the name is no line of text"
                 continue
             good = self._take(entry)
             report = self._reports.get(entry.name)
