@@ -325,7 +325,7 @@ class Settings:
     # Performance lines: a file of their own, by default the normal log; seconds between two
     # summaries, 0 writes none. With LOG_LEVEL=DEBUG each stored batch is one more line.
     performance_log_file: Path | None = _var(PathText(load_default=None))
-    performance_log_seconds: float = _var(Float(load_default=60.0, validate=_NOT_NEGATIVE))
+    performance_log_seconds: float = _var(Float(load_default=60.0, validate=validate.Range(0, 86_400)))
 
     @property
     def hub_ports(self) -> range:

@@ -109,6 +109,7 @@ def test_all_errors_are_raised_at_once_with_their_variables() -> None:
         ("BINANCE_WS_URL", "https://example"),
         ("CORRELATION_CHANGE_THRESHOLD", "-0.1"),
         ("LOG_FORMAT", "xml"),
+        ("PERFORMANCE_LOG_SECONDS", "86401"),
     ],
 )
 def test_invalid_value_is_named(name: str, value: str) -> None:
