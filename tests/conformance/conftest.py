@@ -28,7 +28,7 @@ def application(log: Path, target: str = "tests.conformance.app:create()", probe
     names the variables of `environ`.
     """
     address = f"127.0.0.1:{free_port()}"
-    argv = [sys.executable, "-m", "gunicorn", "-k", _WORKER, "-b", address, "--no-control-socket", target]
+    argv = [sys.executable, "-m", "gunicorn", "-c", os.devnull, "-k", _WORKER, "-b", address, "--no-control-socket", target]
     with Running(argv, environ, log) as process:
         until(lambda: _answers(f"http://{address}{probe}", process), 60, "an answer of the application")
         host, port = address.split(":")
