@@ -19,6 +19,7 @@ LANGUAGES = {"sh", "js", "jsx", "python", "json", "html", "sql", "text", ""}
 LEFT_OUT = {
     "make run": "installs into .venv and takes the default ports; the system of these tests is `manage.py up`, which is what it runs",
     "INGESTION_INTERVAL_SECONDS=0.5 make run": "as `make run`; the system of these tests has that interval",
+    "PERFORMANCE_LOG_SECONDS=5": "as `make run`; tests/integration/test_performance_log.py has its lines",
     ".venv/bin/python scripts/start_observability_api.py": "as `make run`; tests/unit/test_start_script.py has its arguments",
     "SOURCES=": "as `make run`; tests/integration/test_up.py and the tests of each source start these",
     ".venv/bin/python manage.py doctor": "its exit code depends on the machine; tests/integration/test_doctor.py and test_up.py run it",
