@@ -141,8 +141,8 @@ def test_first_frame_carries_the_credential(shared_hub: Web, server: Server, key
     [
         ("", UNKNOWN_KEY, "unauthorized", 4401),
         ("", jwt_of(["observe"], life=COLLECTED), "forbidden", 4403),
-        ("symbols=ETHUSDT", jwt_of(["read"], ["BTC*"]), "forbidden", 4403),
-        ("symbols=NOPE", jwt_of(["read"]), "unknown_instrument", 4400),
+        ("symbols=ETHUSDT", jwt_of(["read"], ["BTC*"], life=COLLECTED), "forbidden", 4403),
+        ("symbols=NOPE", jwt_of(["read"], life=COLLECTED), "unknown_instrument", 4400),
     ],
 )
 def test_bad_first_credential_is_an_error_and_a_close(shared_hub: Web, query: str, credential: str, code: str, close: int) -> None:

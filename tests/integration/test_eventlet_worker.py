@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def test_worker_without_its_acceptor_is_replaced_and_logged(path: str, error: st
         sys.executable,
         "-m",
         "gunicorn",
+        "-c",
+        os.devnull,
         "-k",
         _WORKER,
         "-b",

@@ -212,6 +212,7 @@ class Breaking:
 
     def __init__(self, store: Store, good: int) -> None:
         self.store, self.good = store, good
+        self.measures = store.measures
 
     def with_limits(self, **limits: int) -> Store:
         return self.store.with_limits(**limits)
