@@ -222,7 +222,8 @@ def described(app: Flask) -> Any:
     return schemathesis.openapi.from_wsgi("/openapi.json", app)
 
 
-def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> None:
+def test_full_answer_of_each_route_conforms_to_the_document(described: Any, bus: Bus) -> None:
+    bus.publish_heartbeat(heartbeat({"BTCUSDT": "live"}))  # the first one is old on a busy machine
     asked: dict[str, list[dict[str, str]]] = {
         "/price/latest": [{"symbol": "EUR_USD"}, {"symbols": "EUR_USD,GBP_USD"}],
         "/ticks": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in FORMATS)],

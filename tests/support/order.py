@@ -23,6 +23,8 @@ _UNITS = {
     **{_WEB.format(name): "tests/web: the whole site" for name in _WHOLE},
     **{_WEB.format(name): "tests/web: the shared site" for name in _SHARED},
 }
+# Files that need the first prices of their site: the first ones of its unit.
+_FIRST = tuple(_WEB.format(name) for name in ("first_paint", "thresholds"))
 # Seconds of a run with four workers. Only their order matters: they need no updates.
 _SECONDS = {
     **{_INTEGRATION.format(name): seconds for name, seconds in {
@@ -60,7 +62,13 @@ def arrange(items: list[pytest.Item]) -> None:
     first: dict[str, int] = {}
     for place, item in enumerate(items):
         first.setdefault(unit_of(item.nodeid), place)
-    items.sort(key=lambda item: (-seconds[unit := unit_of(item.nodeid)], first[unit]))
+    items.sort(key=lambda item: (-seconds[unit := unit_of(item.nodeid)], first[unit], _place(item)))
+
+
+def _place(item: pytest.Item) -> int:
+    """Return the place of a test's file in its unit; equal places keep their order."""
+    path = item.nodeid.partition("::")[0]
+    return _FIRST.index(path) if path in _FIRST else len(_FIRST)
 
 
 def _marked_slow(items: Iterable[pytest.Item]) -> Iterable[str]:
