@@ -111,7 +111,9 @@ def test_both_ways_give_the_same_answer(rest: Rest) -> None:
 
 def headers_of(answer: TestResponse) -> list[tuple[str, str]]:
     """Return the headers, without the figures that each request changes: budget and request id."""
-    return sorted((name, "" if name.startswith(("x-ratelimit", "x-request-id")) else value) for name, value in answer.headers.items(lower=True))
+    return sorted(
+        (name, "" if name.startswith(("x-ratelimit", "x-request-id")) else value) for name, value in answer.headers.items(lower=True)
+    )
 
 
 def test_requests_of_both_ways_share_one_budget_and_cost_one_token_each(rest: Rest) -> None:
