@@ -11,7 +11,6 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.access.counts import INSTRUMENT, SCOPE
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, Unauthorized
 from api.nearest import suggestion
 from api.rest.context import context
@@ -100,8 +99,7 @@ def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> R
 def _refused(error: Refusal) -> Response:
     """Answer a refusal of access control; RFC 6750 has the header of 401 and 403."""
     response = _body(HTTP_STATUS[error.code], error.code, str(error), error.details)
-    if error.code == ErrorCode.FORBIDDEN:
-        context().access.audit.counts.refused(SCOPE if "scope" in error.details else INSTRUMENT)
+    context().access.audit.forbidden(error)
     if error.code == ErrorCode.UNAUTHORIZED:
         sent = not isinstance(error, Unauthorized) or error.sent
         response.headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if sent else "")
