@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from urllib.parse import parse_qs
 
 from config.metrics import METRICS, Metric
 from config.pacing import Throttle
@@ -27,6 +28,7 @@ Families: TypeAlias = dict[str, list[Sample]]  # name as in the table -> samples
 
 SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 FORMATS = ("json", "prometheus", "openmetrics")
+_OF_ONE_PROCESS = ("prometheus", "openmetrics")  # the JSON form is about the whole system: REST has it
 LE = "le"
 MAX_LABEL_VALUE = 200  # characters, in the report of another process
 _PROCESS = "process"
@@ -258,6 +260,15 @@ def represent(accept: str | None, format_: str | None = None, *, formats: tuple[
     if "json" in formats and quality and quality >= max(wanted.get(form, 0.0) for form in _TEXT_FORMS):
         return Representation("json")
     return Representation("text", ",".join(part for part in (accept or "").split(",") if _quality(part)))
+
+
+def represent_text(accept: str | None, query: str) -> Representation:
+    """The text form that a request to one process gets; `query` is its query string.
+
+    Raises `ValueError` for another format.
+    """
+    formats = parse_qs(query, keep_blank_values=True).get("format")
+    return represent(accept, formats[-1] if formats else None, formats=_OF_ONE_PROCESS)
 
 
 def _qualities(accept: str) -> dict[str, float]:

@@ -7,15 +7,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 log = logging.getLogger(__name__)
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 UNFIT_CODE = 2  # a setting or the environment has to change first
 ENDED = "a long-lived loop ended: the process ends"
-_END_SECONDS = 1.0  # for the last work of a loop in a thread
 
 
 def keep(name: str, loop: Callable[[], None], stopping: Callable[[], bool], end: Callable[[int], None]) -> None:
@@ -80,6 +80,13 @@ class Heartbeats:
 
 
 HEARTBEATS = Heartbeats()
+
+
+def liveness(silent: Iterable[str]) -> tuple[dict[str, Any], int]:
+    """Body and status of the answer of a liveness route: 503 if a loop has missed its rounds."""
+    if found := sorted(silent):
+        return {"status": "silent", "silent_loops": found}, 503
+    return {"status": "alive"}, 200
 
 
 class BeatingStop(threading.Event):
@@ -165,18 +172,24 @@ class ProcessEnd:
 PROCESS_END = ProcessEnd()
 
 
-def keep_in_thread(name: str, loop: Callable[[threading.Event], None]) -> None:
+def keep_in_thread(
+    name: str, loop: Callable[[threading.Event], None], *, round_seconds: float | None = None, end_seconds: float = 1.0
+) -> None:
     """Run a loop that must last in a thread until the process ends.
 
-    The end of the process sets the event of the loop, and waits a second for its last work. In the
-    hub the thread is a greenlet.
+    With `round_seconds`, the longest round of the loop, it is watched. The end of the process sets
+    the event of the loop, and waits `end_seconds` for its last work. In the hub the thread is a
+    greenlet.
     """
     stop = threading.Event()
+    if round_seconds is not None:
+        HEARTBEATS.expect(name, round_seconds)
+        stop = BeatingStop(stop, name)
     thread = threading.Thread(target=keep, args=(name, partial(loop, stop), stop.is_set, PROCESS_END), name=name, daemon=True)
     thread.start()
 
     def end() -> None:
         stop.set()
-        thread.join(_END_SECONDS)
+        thread.join(end_seconds)
 
     atexit.register(end)

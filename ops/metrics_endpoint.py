@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
 
 import orjson
 
 from config.access.modes import is_loopback
-from config.exposition import Exposition, render, represent
+from config.exposition import Exposition, render, represent_text
 from config.http_errors import http_error_body
-from config.loops import HEARTBEATS, UNFIT_CODE, BeatingStop, Heartbeats, keep_in_thread
+from config.loops import HEARTBEATS, UNFIT_CODE, Heartbeats, keep_in_thread, liveness
 from config.pacing import StopSignal
 from config.process.acceptor import Acceptor
 from config.settings import Settings
@@ -39,7 +38,6 @@ LINGER_SECONDS = 1.0  # for the peer to read the answer and close
 POLL_SECONDS = 0.5
 ROUND_SECONDS = 20.0  # the longest round: every client asks for the metrics at once
 _CHUNK_BYTES = 4096
-FORMATS = ("prometheus", "openmetrics")
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.[01]").fullmatch
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -104,9 +102,8 @@ class Pages:
 
     def _metrics(self, accept: str, query: str) -> Answer:
         """The metrics of this process. It has no JSON: that one is about the whole system."""
-        formats = parse_qs(query, keep_blank_values=True).get("format")
         try:
-            representation = represent(accept, formats[-1] if formats else None, formats=FORMATS)
+            representation = represent_text(accept, query)
         except ValueError as error:
             problem = {"format": [str(error)]}
             return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "format is invalid.", code="invalid_payload", details=problem)
@@ -115,9 +112,8 @@ class Pages:
 
     def _live(self) -> Answer:
         """200 while every long-lived loop keeps its rounds. The servers are not asked."""
-        if silent := sorted(self._heartbeats.silent()):
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, orjson.dumps({"status": "silent", "silent_loops": silent}))
-        return Answer(HTTPStatus.OK, orjson.dumps({"status": "alive"}))
+        body, status = liveness(self._heartbeats.silent())
+        return Answer(HTTPStatus(status), orjson.dumps(body))
 
 
 def _accept_of(headers: list[bytes]) -> str:
@@ -249,9 +245,7 @@ def start(settings: Settings, exposition: Exposition) -> None:
             "the metrics listener has no access control: let only the scraper reach its port",
             extra={"setting": "METRICS_HOST", "host": settings.metrics_host, "port": settings.metrics_port},
         )
-    HEARTBEATS.expect(LOOP, ROUND_SECONDS)
-    listener = Listener(listening, Pages(exposition).answer)
-    keep_in_thread(LOOP, lambda stop: listener.run(BeatingStop(stop, LOOP)))
+    keep_in_thread(LOOP, Listener(listening, Pages(exposition).answer).run, round_seconds=ROUND_SECONDS)
 
 
 def _open(host: str, port: int) -> socket.socket:

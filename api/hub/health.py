@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from api.access.model import OBSERVE, Authenticator, Handshake
+from api.access.model import OBSERVE, Authenticator
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, Refusal
 from api.hub.stats import RelayState
-from api.hub.transport.http_requests import credential_headers, refusal_headers
+from api.hub.transport.http_requests import refusal_headers, request_handshake
 from api.refresh.service import AccessControl
 from config.access.modes import REQUIRED
+from config.loops import liveness
 
 Answer = tuple[dict[str, Any], int, list[tuple[str, str]]]  # body, status, headers
 
@@ -24,9 +25,7 @@ def live(silent: Iterable[str]) -> Answer:
 
     An outage of Redis is no reason: a new process would lose all clients and still have no Redis.
     """
-    if found := sorted(silent):
-        return {"status": "silent", "silent_loops": found}, 503, []
-    return {"status": "alive"}, 200, []
+    return *liveness(silent), []
 
 
 class HubHealth:
@@ -72,8 +71,7 @@ class HubHealth:
 
     def _observes(self, environ: Mapping[str, Any]) -> bool:
         """Return True for a caller with `observe`. Raises `Refusal` for a bad credential."""
-        headers = credential_headers(environ)
-        if not headers:
+        handshake = request_handshake(environ, self._peers)
+        if not handshake.headers:
             return self._access.mode != REQUIRED and self._access.anonymous.allows(OBSERVE)
-        address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
-        return self._authenticator.authenticate(Handshake("rest", address, headers)).allows(OBSERVE)
+        return self._authenticator.authenticate(handshake).allows(OBSERVE)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import threading
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from api.refresh.service import AccessControl
 from api.rest.request_log import RequestLog
 from config.exposition import Families
-from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
+from config.loops import keep_in_thread
 from config.performance_log import PerformanceLog
 from config.settings import Settings
 from db import migrate
@@ -80,10 +77,9 @@ def make_watch(
 
 def start(watch: Watch, requests: RequestLog, performance: PerformanceLog) -> None:
     """Run the watch, and write both logs of figures, in threads until the process ends."""
-    _start(LOOP, watch.run, threading.Event())
-    HEARTBEATS.expect(REQUEST_LOOP, REQUEST_ROUND_SECONDS)
-    _start(REQUEST_LOOP, requests.run, BeatingStop(threading.Event(), REQUEST_LOOP))
-    _start(PERFORMANCE_LOOP, performance.run, threading.Event())
+    keep_in_thread(LOOP, watch.run, end_seconds=_END_SECONDS)
+    keep_in_thread(REQUEST_LOOP, requests.run, round_seconds=REQUEST_ROUND_SECONDS, end_seconds=_END_SECONDS)
+    keep_in_thread(PERFORMANCE_LOOP, performance.run, end_seconds=_END_SECONDS)
 
 
 def start_access(access: AccessControl) -> None:
@@ -93,16 +89,4 @@ def start_access(access: AccessControl) -> None:
     if access.token_keys is not None:
         loops[TOKEN_KEYS_LOOP] = access.token_keys.run
     for name, run in loops.items():
-        HEARTBEATS.expect(name, ACCESS_ROUND_SECONDS)
-        _start(name, run, BeatingStop(threading.Event(), name))
-
-
-def _start(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    thread = threading.Thread(target=keep, args=(name, partial(run, stop), stop.is_set, PROCESS_END), name=name, daemon=True)
-    thread.start()
-
-    def end() -> None:
-        stop.set()
-        thread.join(_END_SECONDS)
-
-    atexit.register(end)
+        keep_in_thread(name, run, round_seconds=ACCESS_ROUND_SECONDS, end_seconds=_END_SECONDS)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 import orjson
 
 from api.access.audit import Audit
-from api.access.model import OBSERVE, Authenticator, Handshake
+from api.access.model import OBSERVE, Authenticator
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, forbidden_scope
-from api.hub.transport.http_requests import credential_headers, refusal_headers
-from config.exposition import Exposition, Representation, render, represent
+from api.hub.transport.http_requests import refusal_headers, request_handshake
+from config.exposition import Exposition, Representation, render, represent_text
 from config.http_errors import http_error_body
 
-FORMATS = ("prometheus", "openmetrics")  # the JSON form is about the whole system: REST has it
 Answer = tuple[bytes, int, list[tuple[str, str]]]  # body, status, headers
 
 
@@ -44,15 +42,13 @@ class MetricsAnswer:
 
     def _check(self, environ: Mapping[str, Any]) -> None:
         """Raise `Refusal` unless the caller has `observe`."""
-        address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
-        if not self._authenticator.authenticate(Handshake("rest", address, credential_headers(environ))).allows(OBSERVE):
+        if not self._authenticator.authenticate(request_handshake(environ, self._peers)).allows(OBSERVE):
             raise forbidden_scope(OBSERVE)
 
 
 def _representation(environ: Mapping[str, Any]) -> Representation:
     """Return the form of the answer. Raises `Refusal` for an unknown format."""
-    formats = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).get("format")
     try:
-        return represent(environ.get("HTTP_ACCEPT"), formats[-1] if formats else None, formats=FORMATS)
+        return represent_text(environ.get("HTTP_ACCEPT"), environ.get("QUERY_STRING", ""))
     except ValueError as error:
         raise Refusal(ErrorCode.INVALID_PAYLOAD, "format is invalid.", {"format": [str(error)]}) from None

@@ -11,7 +11,8 @@ import orjson
 
 from api.access.challenge import challenge
 from api.access.credentials import CREDENTIAL_HEADERS
-from api.access.model import KEPT_HEADERS
+from api.access.model import KEPT_HEADERS, Handshake
+from api.access.peers import Peers
 from api.errors import HTTP_STATUS, Refusal, Unauthorized
 from api.hub.transport.wire import WireError
 
@@ -107,3 +108,9 @@ def kept_headers(environ: Mapping[str, Any]) -> dict[str, str]:
 def credential_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     """Return the headers of the request that carry a credential; usually none."""
     return {name: environ[key] for name, key in _CREDENTIALS if key in environ}
+
+
+def request_handshake(environ: Mapping[str, Any], peers: Peers) -> Handshake:
+    """Return the facts about the caller of a route of the hub itself, such as `/hub/health`."""
+    address = peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+    return Handshake("rest", address, credential_headers(environ))
