@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Protocol, TypeAlias
 
+from config.exposition import Bucketed
+
 NAME = "performance"
 BATCH, RATE, DATABASE, MEMORY = "Batch processed", "Message rate", "Database performance", "Memory usage"
 
@@ -24,15 +26,8 @@ Line: TypeAlias = tuple[str, Mapping[str, str | float]]  # message, fields
 Lines: TypeAlias = Callable[[float], Iterable[Line]]
 
 
-class Bucketed(Protocol):
-    """A histogram, such as `db.measures.Buckets`."""
-
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        """Upper bounds, ascending and without infinity."""
-
-    def read(self) -> tuple[list[int], float]:
-        """Counts per bucket, not cumulative, the last one above all bounds; and the sum."""
+class Measured(Bucketed, Protocol):
+    """A histogram with its largest value, such as `db.measures.Buckets`."""
 
     def take_max(self) -> float:
         """The largest value since the last call; 0 without values."""
@@ -41,7 +36,7 @@ class Bucketed(Protocol):
 class Interval:
     """The values of a histogram between two calls of `take`."""
 
-    def __init__(self, buckets: Bucketed) -> None:
+    def __init__(self, buckets: Measured) -> None:
         """The first interval has all values so far."""
         self._buckets = buckets
         self._counts, self._sum = [0] * (len(buckets.bounds) + 1), 0.0

@@ -29,47 +29,8 @@ class Counts:
             return dict(self._values)
 
 
-class Buckets:
-    """A histogram: how many values lie between two bounds, and their sum. Any thread may call it.
-
-    A value that equals a bound counts in the bucket of that bound.
-    """
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        """`bounds` are ascending and without infinity."""
-        self.bounds = bounds
-        self._lock = threading.Lock()  # held for less than a microsecond
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-        self._max = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count one value, which stands for `times` values.
-
-        A negative one, after a step of a clock, counts as 0.
-        """
-        value = max(value, 0.0)
-        place = bisect_left(self.bounds, value)
-        with self._lock:
-            self._counts[place] += times
-            self._sum += value * times
-            if value > self._max:
-                self._max = value
-
-    def read(self) -> tuple[list[int], float]:
-        """Counts per bucket, not cumulative, the last one above all bounds; and the sum."""
-        with self._lock:
-            return list(self._counts), self._sum
-
-    def take_max(self) -> float:
-        """The largest value since the last call; 0 without values."""
-        with self._lock:
-            found, self._max = self._max, 0.0
-        return found
-
-
 class Lags:
-    """A histogram of one loop: `Buckets` without the lock, which costs more there.
+    """A histogram of one loop: how many values lie between two bounds, and their sum.
 
     One thread observes; any thread may read. A value that equals a bound counts in the bucket of
     that bound.
@@ -84,17 +45,20 @@ class Lags:
         self._sum = 0.0
         self._largest = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one value. A negative one, after a step of a clock, counts as 0."""
-        if seconds < 0.0:
-            seconds = 0.0
-        elif seconds > self._largest:
-            self._largest = seconds
-        self._counts[bisect_left(self.bounds, seconds)] += 1
-        self._sum += seconds
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count one value, which stands for `times` values.
+
+        A negative one, after a step of a clock, counts as 0.
+        """
+        if value < 0.0:
+            value = 0.0
+        elif value > self._largest:
+            self._largest = value
+        self._counts[bisect_left(self.bounds, value)] += times
+        self._sum += value * times
 
     def read(self) -> tuple[list[int], float]:
-        """Return the counts per bucket, not cumulative, the last one above all bounds; the sum."""
+        """Counts per bucket, not cumulative, the last one above all bounds; and the sum."""
         return list(self._counts), self._sum
 
     @property
@@ -103,9 +67,35 @@ class Lags:
         return self._sum
 
     def take_max(self) -> float:
-        """Return the largest value since the last call; 0 without values."""
+        """The largest value since the last call; 0 without values."""
         found, self._largest = self._largest, 0.0
         return found
+
+
+class Buckets(Lags):
+    """The same for many threads: a lock guards each call."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """`bounds` are ascending and without infinity."""
+        super().__init__(bounds)
+        self._lock = threading.Lock()  # held for less than a microsecond
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count one value, which stands for `times` values."""
+        with self._lock:
+            super().observe(value, times)
+
+    def read(self) -> tuple[list[int], float]:
+        """Counts per bucket, not cumulative, the last one above all bounds; and the sum."""
+        with self._lock:
+            return super().read()
+
+    def take_max(self) -> float:
+        """The largest value since the last call; 0 without values."""
+        with self._lock:
+            return super().take_max()
 
 
 class Many:
