@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
 from psycopg2 import extensions, sql
 
-from db.migrate import known
+from db.migrate import applied, known
 from db.postgres import Connection, StoreError, first_line, scalar
+from db.timescaledb import extension_version
 
 # Tables of ours: no partitions, no members of an extension, none of the migrations.
 _TABLES = """
@@ -34,7 +35,6 @@ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relkind IN
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')
 """
-_TIMESCALEDB = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,10 @@ class DatabaseSnapshot:
     def facts(self) -> DatabaseFacts:
         """Return versions and names."""
         version = self._connection.get_parameter_status("server_version") or "?"
+        with _translated(), self._connection.cursor() as cursor:
+            extension, migrations = extension_version(cursor), tuple(applied(cursor))
         roles = tuple(str(name) for (name,) in self._rows(_ROLES))
-        return DatabaseFacts(version, self._timescaledb(), str(self._value("SELECT current_user")), roles, self._migrations())
+        return DatabaseFacts(version, extension, str(self._value("SELECT current_user")), roles, migrations)
 
     def rows(self) -> dict[str, int]:
         """Return table -> number of its rows, partitions included."""
@@ -124,21 +126,10 @@ class DatabaseSnapshot:
         """End the snapshot."""
         self._connection.close()
 
-    def _timescaledb(self) -> str | None:
-        return next((str(version) for (version,) in self._rows(_TIMESCALEDB)), None)
-
-    def _migrations(self) -> tuple[str, ...]:
-        if self._value("SELECT to_regclass('_yoyo_migration') IS NULL"):
-            return ()
-        return tuple(str(name) for (name,) in self._rows("SELECT migration_id FROM _yoyo_migration ORDER BY 1"))
-
     def _rows(self, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement)
-                return list(cursor.fetchall())
-        except psycopg2.Error as error:
-            raise StoreError(first_line(error)) from error
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
 
     def _value(self, statement: str | sql.Composed) -> Any:
         return self._rows(statement)[0][0]
@@ -149,8 +140,7 @@ def read_target(url: str) -> Target:
     with _cursor(url) as cursor:
         cursor.execute(_OBJECTS)
         objects = int(scalar(cursor))
-        cursor.execute(_TIMESCALEDB)
-        installed = next((str(version) for (version,) in cursor.fetchall()), None)
+        installed = extension_version(cursor)
         cursor.execute("SELECT version FROM pg_available_extension_versions WHERE name = 'timescaledb' ORDER BY 1")
         versions = tuple(str(version) for (version,) in cursor.fetchall())
         cursor.execute("SELECT rolname FROM pg_roles ORDER BY 1")
@@ -186,19 +176,21 @@ def timescaledb_restore(url: str, version: str | None) -> Iterator[None]:
 
 @contextmanager
 def _cursor(url: str) -> Iterator[extensions.cursor]:
-    connection = _connect(url)
-    try:
+    with closing(_connect(url)) as connection, _translated():
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
-    except psycopg2.Error as error:
-        raise StoreError(first_line(error)) from error
-    finally:
-        connection.close()
 
 
 def _connect(url: str) -> Connection:
-    try:
+    with _translated():
         return psycopg2.connect(url, connect_timeout=10, application_name="tickwire-backup")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise errors of psycopg2 as `StoreError`."""
+    try:
+        yield
     except psycopg2.Error as error:
         raise StoreError(first_line(error)) from error

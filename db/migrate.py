@@ -66,14 +66,19 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback")))
 
 
+def applied(cursor: Cursor) -> list[str]:
+    """Return the names of the migrations that the database has, sorted."""
+    cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
+    if not scalar(cursor):
+        return []
+    cursor.execute("SELECT migration_id FROM _yoyo_migration ORDER BY 1")
+    return [name for (name,) in cursor.fetchall()]
+
+
 def unapplied(cursor: Cursor) -> list[str]:
     """Return the names of the migrations of this version that the database lacks, in order."""
-    cursor.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL")
-    applied: set[str] = set()
-    if scalar(cursor):
-        cursor.execute("SELECT migration_id FROM _yoyo_migration")
-        applied = {name for (name,) in cursor.fetchall()}
-    return [name for name in known() if name not in applied]
+    there = set(applied(cursor))
+    return [name for name in known() if name not in there]
 
 
 def _take_lock(backend: Any, stack: ExitStack) -> None:
