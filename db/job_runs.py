@@ -53,11 +53,7 @@ def abandon_runs(cursor: Cursor, job: str, now: datetime) -> int:
 
 
 def begin_run(cursor: Cursor, job: str, as_of: datetime, now: datetime) -> int:
-    """Insert a new run of `job`; returns its id.
-
-    Earlier runs of the job that never ended were killed: they become `abandoned`.
-    """
-    abandon_runs(cursor, job, now)
+    """Insert a new run of `job`; returns its id. Call `abandon_runs` before it."""
     cursor.execute(
         "INSERT INTO job_runs (job, as_of, started, outcome) VALUES (%s, %s, %s, 'running') RETURNING id",
         (job, as_of, now),
