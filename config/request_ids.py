@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from config.secrets import scrub
 
 HEADER = "X-Request-ID"
-TRACE_HEADER = "traceparent"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 # Version 00 ends after the flags; a later version may have further fields, and ff is invalid.
@@ -53,6 +53,11 @@ def make_ids(request_id: str | None = None, traceparent: str | None = None) -> R
         logged = scrub(request_id)
     trace_id = _trace_id(traceparent) or made[:32]
     return RequestIds(request_id, {"request_id": logged, "trace_id": trace_id, "span_id": made[32:]})
+
+
+def ids_of(environ: Mapping[str, Any]) -> RequestIds:
+    """Return the ids of a request of WSGI, from its headers `X-Request-ID` and `traceparent`."""
+    return make_ids(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
 
 
 def _trace_id(traceparent: str | None) -> str | None:

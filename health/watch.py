@@ -112,11 +112,6 @@ class Watch:
         return self._reporter.name
 
     @property
-    def readable(self) -> bool:
-        """True if the last read of the registry succeeded."""
-        return self._readable
-
-    @property
     def last_verdict(self) -> Verdict | None:
         """The verdict of the last round, at once; None before the first one."""
         return self._verdict

@@ -90,7 +90,7 @@ class RequestLog:
 
     def _with_own_ids(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve a request of a server that makes no ids, such as a client of tests."""
-        ids = request_ids.make_ids(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
+        ids = request_ids.ids_of(environ)
         with request_ids.during(ids):
             return _Framed(self(environ, start_response), ids)
 

@@ -45,7 +45,7 @@ def _answer(application: Any, config: Any, connection: Connection, request: Any,
     writer = connection.writer
     response, environ = wsgi.create(request, writer, connection.client, connection.server, config, AnonymousResponse)
     environ["wsgi.multithread"] = True
-    ids = request_ids.make_ids(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
+    ids = request_ids.ids_of(environ)
     request_ids.begin(ids)
     if last:
         response.force_close()
