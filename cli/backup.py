@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.common import chosen_settings, plain_errors, stopping
+from cli.common import chosen_settings, plain_errors, say, stopping
 from config.settings import Settings
 from db.timestamps import utc_now
 from ops.backup import manifest as manifests
@@ -22,11 +22,6 @@ from ops.embedded.held import held
 log = logging.getLogger(__name__)
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-
-
-def _say(text: str) -> None:
-    """Print a line about the progress to stderr."""
-    click.echo(text, err=True)
 
 
 def _start(command: str, folder: Path) -> tuple[Settings, Path]:
@@ -55,7 +50,7 @@ def backup(folder: Path, physical: bool, redis_dir: Path | None, verify: bool) -
         else:
             manifest = _save(chosen, folder, "physical" if physical else "dump", redis_dir)
         if verify:
-            done = restoring.verify(folder, manifest, utc_now, _say)
+            done = restoring.verify(folder, manifest, utc_now, say)
             _print_rows(manifest, done)
             click.echo(f"{folder} is proven: PostgreSQL and Redis started on it")
 
@@ -66,7 +61,7 @@ def _save(chosen: Settings, folder: Path, kind: Kind, redis_dir: Path | None) ->
     if redis_dir is not None and not chosen.redis_url:
         raise click.UsageError("--redis-dir is for a Redis of your own: the embedded Redis is found without it")
     with open_sources(chosen, redis_dir) as sources:
-        manifest = save(sources, folder, kind, utc_now, _say)
+        manifest = save(sources, folder, kind, utc_now, say)
     for name, file in manifest.files.items():
         click.echo(f"{name:<40}{size_text(file.bytes):>12}")
     rows = sum(manifest.rows.values())
@@ -89,10 +84,10 @@ def restore(folder: Path, yes: bool) -> None:
     with plain_errors(), stopping("stopped; nothing was changed"):
         manifest = manifests.read(folder)
         with held(chosen.hub_data_dir, "a restore") as lock:
-            restoring.check(chosen, folder, manifest, utc_now, _say)
+            restoring.check(chosen, folder, manifest, utc_now, say)
             if not yes:
                 click.confirm(_question(chosen, manifest), abort=True, err=True)
-            done = restoring.restore(chosen, folder, manifest, utc_now, _say, lock)
+            done = restoring.restore(chosen, folder, manifest, utc_now, say, lock)
     _print_rows(manifest, done)
     for name in done.migrations:
         click.echo(f"applied {name}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from config.secrets import scrub
 from config.settings import Settings
 from config.urls import url_of
 from db import migrate as migrations
-from db.bus import BusError
+from db.bus import Bus, BusError
 from db.postgres import StoreError
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
@@ -83,6 +84,27 @@ def plain_errors() -> Iterator[None]:
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
         text = error.explanation if isinstance(error, SourceError) else str(error)
         raise click.ClickException(scrub(text)) from error
+
+
+def announce(chosen: Settings, publish: Callable[[Bus], None], late_seconds: float) -> None:
+    """Announce a change on the bus of the system, if there is one.
+
+    Without Redis, its processes take the change within `late_seconds`.
+    """
+    system = running.read(chosen.hub_data_dir)
+    url = chosen.redis_url or (system.redis_url if system else None)
+    if url is None:
+        return
+    try:
+        with closing(startup.open_bus(replace(chosen, redis_url=url))) as bus:
+            publish(bus)
+    except BusError as error:
+        click.echo(f"Redis does not answer ({error}): processes take the change within {late_seconds:.0f} s", err=True)
+
+
+def say(text: str) -> None:
+    """Print a line about the progress to stderr."""
+    click.echo(text, err=True)
 
 
 @contextmanager

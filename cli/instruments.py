@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,10 +16,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.common import chosen_settings, database, migrate_database, plain_errors
+from cli.common import announce, chosen_settings, database, migrate_database, plain_errors
 from config.settings import Settings
 from config.venues import PUBLISHED, price_venues
-from db.bus import BusError
 from db.calendars import CALENDARS
 from db.decimals import is_decimal
 from db.instrument_changes import TABLE_SECONDS
@@ -36,7 +34,7 @@ from db.instruments import (
     lock_instruments,
 )
 from db.postgres import Cursor, Store
-from ops import running, startup
+from ops import startup
 
 SOURCES = (*price_venues(), PUBLISHED)
 MAX_NAME_LENGTH = 80
@@ -213,18 +211,5 @@ def _run(chosen: Settings, change: _Change) -> None:
             lock_instruments(cursor)
             number, text = change(cursor)
         if number is not None:
-            _announce(chosen, number)
+            announce(chosen, lambda bus: bus.announce_instruments(number), TABLE_SECONDS)
     click.echo(text)
-
-
-def _announce(chosen: Settings, number: int) -> None:
-    """Announce the change on the bus, if there is one."""
-    system = running.read(chosen.hub_data_dir)
-    url = chosen.redis_url or (system.redis_url if system else None)
-    if url is None:
-        return
-    try:
-        with closing(startup.open_bus(replace(chosen, redis_url=url))) as bus:
-            bus.announce_instruments(number)
-    except BusError as error:
-        click.echo(f"Redis does not answer ({error}): processes take the change within {TABLE_SECONDS:.0f} s", err=True)

@@ -70,7 +70,7 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
             running.forget(folder)  # left by an `up` that was killed
-            running.check_ports(*_ports(chosen, roles))
+            running.check_ports(*running.listeners(chosen, roles))
             hold_stop_signals()
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
@@ -89,13 +89,6 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
                 pass
             finally:
                 running.forget(folder)
-
-
-def _ports(chosen: Settings, roles: frozenset[str]) -> list[tuple[str, str, int]]:
-    """Return prefix of the variables, host and port of each address on which these roles listen."""
-    rest = [("API", chosen.api_host, chosen.api_port)] if "rest" in roles else []
-    hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports if "hub" in roles]
-    return [*rest, *hubs, *(("METRICS", chosen.metrics_host, port) for role, port in chosen.metrics_ports.items() if role in roles)]
 
 
 def _ready(chosen: Settings, system: RunFile, roles: frozenset[str]) -> str:

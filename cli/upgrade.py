@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.common import chosen_settings, plain_errors, stopping
+from cli.common import chosen_settings, plain_errors, say, stopping
 from db.timestamps import utc_now
 from ops.embedded.held import held
 from ops.process import Unfit
@@ -26,13 +26,7 @@ def upgrade_database(no_backup: bool, checksums: bool) -> None:
         if chosen.database_url:
             raise Unfit(f"{chosen.database_setting} names a server of your own: upgrade it with its own tools")
         with held(chosen.hub_data_dir, "an upgrade") as lock:
-            done = upgrade(
-                chosen.hub_data_dir,
-                Choices(backup=not no_backup, checksums=checksums),
-                utc_now,
-                lambda text: click.echo(text, err=True),
-                lock,
-            )
+            done = upgrade(chosen.hub_data_dir, Choices(backup=not no_backup, checksums=checksums), utc_now, say, lock)
     for table, rows in done.rows.items():
         if rows:
             click.echo(f"{table:<32}{rows:>12} rows")

@@ -36,7 +36,7 @@ from config.venues import parse_source as parse_source
 from config.venues import parse_speed as parse_speed
 
 _MAX_PORT = 65535
-METRICS_LISTENERS = ("jobs", "observer", "books")  # processes that listen on METRICS_PORT
+SINGLE_PROCESSES = ("jobs", "observer", "books")  # of `up`, besides hubs and REST; each listens on METRICS_PORT
 _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _LEVELS = {"WARN": "WARNING"}  # accepted word -> level
@@ -44,7 +44,6 @@ _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
-_SINGLE_PROCESSES = ("jobs", "books", "observer")  # of `up`
 _OTHER_CONNECTIONS = 10  # of checks, commands and elections
 
 
@@ -338,13 +337,13 @@ class Settings:
         Every process of `up` has a pool; `processes` is the number of all known ones, if it is
         larger.
         """
-        of_up = len(_SINGLE_PROCESSES) + self.hub_workers + self.api_workers
+        of_up = len(SINGLE_PROCESSES) + self.hub_workers + self.api_workers
         return max(of_up, processes) * self.db_pool_max + _OTHER_CONNECTIONS
 
     @property
     def metrics_ports(self) -> dict[str, int]:
         """Process -> port of its metrics under `up`, where the three share one host."""
-        return {} if self.metrics_port is None else {name: self.metrics_port + place for place, name in enumerate(METRICS_LISTENERS)}
+        return {} if self.metrics_port is None else {name: self.metrics_port + place for place, name in enumerate(SINGLE_PROCESSES)}
 
     @property
     def plays_scenarios(self) -> bool:
@@ -414,8 +413,8 @@ def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, st
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:
         problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_MAX_PORT}."
-    if service == "up" and (values["metrics_port"] or 0) + len(METRICS_LISTENERS) - 1 > _MAX_PORT:
-        problems["METRICS_PORT"] = f"The {len(METRICS_LISTENERS)} ports from METRICS_PORT on must not go beyond {_MAX_PORT}."
+    if service == "up" and (values["metrics_port"] or 0) + len(SINGLE_PROCESSES) - 1 > _MAX_PORT:
+        problems["METRICS_PORT"] = f"The {len(SINGLE_PROCESSES)} ports from METRICS_PORT on must not go beyond {_MAX_PORT}."
     kinds = {spec.kind for spec in values["sources"]}
     for row in VENUES.values():
         if row.name in kinds and service in _RUN_SOURCES:

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from config.settings import Settings
+from health.reports import ROLES
 from ops.private_files import write_private
 from ops.process import Unfit
 
@@ -112,6 +114,13 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def listeners(chosen: Settings, roles: Collection[str] = ROLES) -> list[tuple[str, str, int]]:
+    """Return prefix of the variables, host and port of each address on which these roles listen."""
+    rest = [("API", chosen.api_host, chosen.api_port)] if "rest" in roles else []
+    hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports if "hub" in roles]
+    return [*rest, *hubs, *(("METRICS", chosen.metrics_host, port) for role, port in chosen.metrics_ports.items() if role in roles)]
 
 
 def check_ports(*wanted: tuple[str, str, int]) -> None:

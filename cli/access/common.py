@@ -8,20 +8,18 @@ import pwd
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from cli.common import Moment, database, migrate_database
+from cli.common import Moment, announce, database, migrate_database
 from config.settings import Settings
 from db.access_changes import lock_access
 from db.access_log import AccessEvent, insert_event
-from db.bus import BusError
 from db.postgres import Cursor, Store
 from db.timestamps import utc_now
-from ops import running, startup
+from ops import startup
 
 log = logging.getLogger(__name__)
 
@@ -92,17 +90,4 @@ def change(chosen: Settings, command: str, make: Callable[[Cursor], Done]) -> No
             number, event = done
             fields = {"event": "auth", "action": event.action, "actor": event.actor, "key_id": event.key_id}
             log.info("access was changed", extra=fields)
-            _announce(chosen, number)
-
-
-def _announce(chosen: Settings, number: int) -> None:
-    """Announce the change on the bus, if there is one."""
-    system = running.read(chosen.hub_data_dir)
-    url = chosen.redis_url or (system.redis_url if system else None)
-    if url is None:
-        return
-    try:
-        with closing(startup.open_bus(replace(chosen, redis_url=url))) as bus:
-            bus.announce_access(number)
-    except BusError as error:
-        click.echo(f"Redis does not answer ({error}): processes take the change within {LATE_SECONDS} s", err=True)
+            announce(chosen, lambda bus: bus.announce_access(number), LATE_SECONDS)

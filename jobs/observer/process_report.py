@@ -15,13 +15,9 @@ from db import topics
 from db.bus import Bus, BusError
 from db.postgres import Store
 from health.timing import DEFAULT, Timing
-from jobs.runtime.own_report import OwnReport
+from jobs.runtime.own_report import OwnReport, no_metrics
 
 log = logging.getLogger(__name__)
-
-
-def _no_metrics(_: Collected) -> None:
-    """The rows of a process that stands by."""
 
 
 @dataclass(slots=True)
@@ -33,7 +29,7 @@ class ActingObserver:
 
     since: datetime | None = None
     figures: Callable[[], Mapping[str, Any]] = field(default=dict)
-    metrics: Callable[[Collected], None] = _no_metrics
+    metrics: Callable[[Collected], None] = no_metrics
     changed: threading.Event = field(default_factory=threading.Event)  # set to report at once
 
     def begin(self, now: datetime, figures: Callable[[], Mapping[str, Any]], metrics: Callable[[Collected], None]) -> None:
@@ -47,7 +43,7 @@ class ActingObserver:
 
     def end(self) -> None:
         """The process stands by from now on."""
-        self.since, self.figures, self.metrics = None, dict, _no_metrics
+        self.since, self.figures, self.metrics = None, dict, no_metrics
         self.changed.set()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from db.cluster_facts import ClusterFacts
 from ops.backup import programs
 from ops.embedded.environment import FREE_BYTES, free_bytes
-from ops.embedded.postgres import NEWEST, USER, init_cluster, programs_of
+from ops.embedded.postgres import NEWEST, USER, data_version, init_cluster, programs_of
 from ops.embedded.server import ENV
 from ops.embedded.unfinished import NEW
 from ops.embedded.unprivileged import Account, account_for, prefix
@@ -56,10 +56,10 @@ def clusters_of(hub_dir: Path) -> Clusters:
 def check_version(hub_dir: Path) -> None:
     """Raise `Unfit` unless the data are of version 16 and the name for the old data is free."""
     data = hub_dir / "postgres"
-    if not (data / "PG_VERSION").is_file():
+    version = data_version(hub_dir)
+    if version is None:
         raise Unfit(f"{hub_dir} has no data of PostgreSQL: `manage.py up` makes data of version {NEWEST}")
-    version = (data / "PG_VERSION").read_text().strip()
-    if version != str(OLD_VERSION):
+    if version != OLD_VERSION:
         raise Unfit(f"{data} is of PostgreSQL {version}: there is nothing to upgrade, only {OLD_VERSION} becomes {NEWEST}")
     if (hub_dir / KEPT).exists():
         raise Unfit(f"{hub_dir / KEPT} is of an earlier upgrade: delete it or move it away first")

@@ -12,13 +12,9 @@ from config.exposition import Collected, Families
 from db.bus import Bus
 from db.postgres import Store
 from health.timing import DEFAULT, Timing
-from jobs.runtime.own_report import OwnReport
+from jobs.runtime.own_report import OwnReport, no_metrics
 
 Parts = Mapping[str, Any]
-
-
-def _no_metrics(_: Collected) -> None:
-    """The rows of a process that stands by."""
 
 
 @dataclass(slots=True)
@@ -30,7 +26,7 @@ class ActingBooks:
 
     is_acting: bool = False
     parts: Callable[[], Parts] = field(default=dict)
-    metrics: Callable[[Collected], None] = _no_metrics
+    metrics: Callable[[Collected], None] = no_metrics
     changed: threading.Event = field(default_factory=threading.Event)  # set to report at once
 
     def begin(self, parts: Callable[[], Parts], metrics: Callable[[Collected], None]) -> None:
@@ -44,7 +40,7 @@ class ActingBooks:
 
     def end(self) -> None:
         """The process stands by from now on."""
-        self.is_acting, self.parts, self.metrics = False, dict, _no_metrics
+        self.is_acting, self.parts, self.metrics = False, dict, no_metrics
         self.changed.set()
 
 

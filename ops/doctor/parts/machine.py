@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 
 from config.process.descriptors import descriptors_needed
-from config.settings import Settings
 from ops.doctor.evidence import Evidence
 from ops.doctor.parallel import Missing
 from ops.doctor.results import Problem, Result, failure, result, warning
 from ops.doctor.subject import Subject
 from ops.embedded.environment import FREE_BYTES
+from ops.embedded.postgres import data_version
 from ops.process import Unfit
-from ops.running import check_ports
+from ops.running import check_ports, listeners
 from ops.upgrade.clusters import OLD_VERSION
 
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
@@ -29,7 +29,7 @@ _MEGABYTE = 1024 * 1024
 
 def ports(subject: Subject, evidence: Evidence) -> Result:
     """Each port of the settings is free, or one of our processes listens on it."""
-    wanted = _wanted(subject.settings)
+    wanted = listeners(subject.settings)
     ours = _own_pids(subject, evidence)
     problems, held = [], 0
     for prefix, host, port in wanted:
@@ -43,13 +43,6 @@ def ports(subject: Subject, evidence: Evidence) -> Result:
                 problems.append(_taken(prefix, port, str(error), holder))
     text = ", ".join(str(port) for _, _, port in wanted)
     return result("ports", f"{text}: {'free' if not held else 'in use by this system'}", problems)
-
-
-def _wanted(chosen: Settings) -> list[tuple[str, str, int]]:
-    """Prefix of the variables, host and port of each listener of `up`."""
-    hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
-    metrics = [("METRICS", chosen.metrics_host, port) for port in chosen.metrics_ports.values()]
-    return [("API", chosen.api_host, chosen.api_port), *hubs, *metrics]
 
 
 def _taken(prefix: str, port: int, text: str, holder: psutil.Process | None) -> Problem:
@@ -141,11 +134,10 @@ def disk(subject: Subject, evidence: Evidence) -> Result:
 
 def embedded_postgres(subject: Subject, evidence: Evidence) -> Result:
     """The version of the data of the embedded PostgreSQL."""
-    name, file = "embedded PostgreSQL", subject.settings.hub_data_dir / "postgres" / "PG_VERSION"
+    name, version = "embedded PostgreSQL", data_version(subject.settings.hub_data_dir)
     if subject.settings.database_url:
         return result(name, f"not used: {subject.settings.database_setting} is set")
-    if not file.is_file():
+    if version is None:
         return result(name, "no data yet")
-    version = file.read_text().strip()
     old = [warning(f"its data are of version {OLD_VERSION}", "stop `manage.py up`, then run `manage.py upgrade-database`")]
-    return result(name, f"data of version {version}", old if version == str(OLD_VERSION) else [])
+    return result(name, f"data of version {version}", old if version == OLD_VERSION else [])
