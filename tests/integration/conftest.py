@@ -14,6 +14,7 @@ another database, because its own streams lack them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ import redis as redis_client
 
 from config.settings import Settings
 from db.bus import Bus
+from db.postgres import Store
+from tests.conformance.http_client import Server
 from tests.conftest import Servers, new_database, settings_for
+from tests.support.access import Keys
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import Web
 from tests.support.servers import of_database
@@ -108,6 +112,25 @@ def shared_bus(shared_settings: Settings, shared_redis: redis_client.Redis, cloc
     bus = Bus(str(shared_settings.redis_url), clock)
     yield bus
     bus.close()
+
+
+@pytest.fixture
+def server(shared_hub: Web) -> Server:
+    """The address of the shared hub, for requests of HTTP."""
+    return Server("127.0.0.1", shared_hub.port)
+
+
+@pytest.fixture(scope="module")
+def shared_store(shared_settings: Settings) -> Iterator[Store]:
+    """The store of the shared hub."""
+    with closing(Store(str(shared_settings.database_url))) as store:
+        yield store
+
+
+@pytest.fixture
+def keys(shared_store: Store, shared_bus: Bus) -> Keys:
+    """Keys of the shared hub."""
+    return Keys(shared_store, shared_bus)
 
 
 @pytest.fixture(params=_KINDS)

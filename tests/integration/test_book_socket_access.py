@@ -30,11 +30,6 @@ def shared_variables() -> dict[str, str]:
 
 
 @pytest.fixture
-def server(shared_hub: Web) -> Server:
-    return Server("127.0.0.1", shared_hub.port)
-
-
-@pytest.fixture
 def keys(shared_settings: Settings, shared_bus: Bus) -> Iterator[Keys]:
     with closing(Store(str(shared_settings.database_url))) as store:
         yield Keys(store, shared_bus)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import islice, pairwise
 
 import pytest
@@ -18,7 +18,6 @@ from tickwire_client import Client, Connected, Gap, Heartbeat, Problem, Refreshe
 from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick as BusTick
-from db.postgres import Store
 from tests.conftest import until
 from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of
 from tests.support.clients import FxNode, Rejected
@@ -36,20 +35,9 @@ def shared_variables() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def store(shared_settings: Settings) -> Iterator[Store]:
-    with closing(Store(str(shared_settings.database_url))) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
 def rest(shared_settings: Settings, shared_variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with Web("rest", shared_settings, tmp_path_factory.mktemp("rest") / "rest.log", **shared_variables) as process:
         yield process
-
-
-@pytest.fixture
-def keys(store: Store, shared_bus: Bus) -> Keys:
-    return Keys(store, shared_bus)
 
 
 @pytest.fixture

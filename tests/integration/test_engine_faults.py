@@ -96,11 +96,6 @@ def bystander(shared_hub: Web, shared_bus: Bus) -> Iterator[Bystander]:
     quiet(shared_hub)
 
 
-@pytest.fixture
-def server(shared_hub: Web) -> Server:
-    return Server("127.0.0.1", shared_hub.port)
-
-
 def joined(server: Server) -> WebSocket:
     """Return a WebSocket client after its greeting."""
     socket = WebSocket(server, PATH)

@@ -70,11 +70,6 @@ def shared_hub(shared_hub: Web) -> Iterator[Web]:
     quiet(shared_hub)
 
 
-@pytest.fixture
-def server(shared_hub: Web) -> Server:
-    return Server("127.0.0.1", shared_hub.port)
-
-
 @pytest.fixture(scope="module")
 def ends(shared_hub: Web) -> Iterator[dict[str, Any]]:
     """Kind -> the end of its flood; all kinds flood at the same time, beside an honest client."""

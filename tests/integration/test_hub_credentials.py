@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import orjson
 import pytest
 
-from config.settings import Settings
-from db.bus import Bus
-from db.postgres import Store
 from tests.conformance.http_client import SECONDS, Answer, Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import Refused, WebSocket
@@ -31,22 +26,6 @@ MESSAGE = "A valid credential is needed."
 @pytest.fixture(scope="module")
 def shared_variables() -> dict[str, str]:
     return REQUIRED
-
-
-@pytest.fixture(scope="module")
-def store(shared_settings: Settings) -> Iterator[Store]:
-    with closing(Store(str(shared_settings.database_url))) as store:
-        yield store
-
-
-@pytest.fixture
-def server(shared_hub: Web) -> Server:
-    return Server("127.0.0.1", shared_hub.port)
-
-
-@pytest.fixture
-def keys(store: Store, shared_bus: Bus) -> Keys:
-    return Keys(store, shared_bus)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,10 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from socketio.exceptions import ConnectionError as ConnectError
 
 from config.metrics import METRICS
-from config.settings import Settings
 from db import topics
 from db.bus import Bus
-from db.postgres import Store
 from tests.conformance.http_client import Answer, Server
 from tests.conftest import until
 from tests.support.access import REQUIRED, Keys, read_by
@@ -32,22 +30,6 @@ Figures = Callable[..., float]
 @pytest.fixture(scope="module")
 def shared_variables() -> dict[str, str]:
     return {**REQUIRED, "WEBSOCKET_MAX_CLIENTS": "40"}
-
-
-@pytest.fixture(scope="module")
-def store(shared_settings: Settings) -> Iterator[Store]:
-    with closing(Store(str(shared_settings.database_url))) as store:
-        yield store
-
-
-@pytest.fixture
-def server(shared_hub: Web) -> Server:
-    return Server("127.0.0.1", shared_hub.port)
-
-
-@pytest.fixture
-def keys(store: Store, shared_bus: Bus) -> Keys:
-    return Keys(store, shared_bus)
 
 
 @pytest.fixture

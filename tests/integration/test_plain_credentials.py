@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import pytest
 
 from api.access.model import SCOPES
-from config.settings import Settings
-from db.bus import Bus
-from db.postgres import Store
 from tests.conformance.http_client import Answer, Server
 from tests.conformance.websocket_client import Refused
 from tests.conftest import until
@@ -30,22 +27,6 @@ PER_ADDRESS = 15
 def shared_variables() -> dict[str, str]:
     more = {"JWT_LEEWAY_SECONDS": "0", "AUTH_JOIN_SECONDS": "2", "WS_MAX_CONNECTIONS": str(CONNECTIONS)}
     return {**REQUIRED, **more, "TRUSTED_PROXIES": "127.0.0.1", "RATE_CONNECTIONS_PER_IP": str(PER_ADDRESS)}
-
-
-@pytest.fixture(scope="module")
-def store(shared_settings: Settings) -> Iterator[Store]:
-    with closing(Store(str(shared_settings.database_url))) as store:
-        yield store
-
-
-@pytest.fixture
-def server(shared_hub: Web) -> Server:
-    return Server("127.0.0.1", shared_hub.port)
-
-
-@pytest.fixture
-def keys(store: Store, shared_bus: Bus) -> Keys:
-    return Keys(store, shared_bus)
 
 
 @pytest.fixture
