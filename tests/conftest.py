@@ -48,10 +48,10 @@ hypothesis.settings.load_profile("same")
 
 # Our processes run with the packages of an operator's environment.
 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "support" / "operators_packages")
-# Programs write plain text, also where CI=true or FORCE_COLOR asks them for colours.
+# Programs write plain text, also if CI=true or FORCE_COLOR asks them for colours.
 os.environ["NO_COLOR"] = "1"
 os.environ.pop("FORCE_COLOR", None)
-# Python keeps the compiled modules, also where the environment prevents it: hundreds of processes
+# Python keeps the compiled modules, also if the environment prevents it: hundreds of processes
 # would compile the same files.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
