@@ -182,7 +182,7 @@ class _Hub:
             self._send(sid, "error", error_body(code, message, "disconnect", details))
             if session.socket is not None and not limited:
                 self.socketio.server.disconnect(sid)
-            while not session.outbox.idle:
+            while not (session.closed or session.outbox.idle):
                 eventlet.sleep(0.01)
         session.close("credential", code=4429 if limited else 4401)
 
