@@ -17,6 +17,8 @@ Guarantees of a publish, per channel:
 * A quote or trade that the store would refuse is never accepted: the check comes before `seq`.
 * A batch that is published again under the same `batch_id`, because its answer was lost, returns
   the first answer. This holds for a day, until the publisher sends another batch.
+* A batch with the fence of a duty is refused with `BusFenced` if another process has published for
+  the duty under a higher number.
 * `publish_once` leaves out prices that it has published in the last 15 minutes; they get no `seq`.
 * An accepted price stays in the stream until it is stored. If there is no room for another,
   publishing raises `BusFull` and accepts nothing. Beyond the unstored entries the stream keeps a
@@ -40,9 +42,12 @@ from db.book_bodies import BookMessage as BookMessage
 from db.book_bodies import cut_book as cut_book
 from db.bus.books import Books as Books
 from db.bus.errors import BusError as BusError
+from db.bus.errors import BusFenced as BusFenced
 from db.bus.errors import BusFull as BusFull
 from db.bus.errors import BusLoginRefused as BusLoginRefused
 from db.bus.errors import ReportsFull as ReportsFull
+from db.bus.fence import NO_FENCE as NO_FENCE
+from db.bus.fence import Fence as Fence
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases
@@ -52,6 +57,8 @@ from db.bus.observability.reports import Outcome as Outcome
 from db.bus.observability.reports import QueuedReport as QueuedReport
 from db.bus.observability.reports import ReportLimits as ReportLimits
 from db.bus.observability.reports import Reports as Reports
+from db.bus.observability.snapshots import Snapshot as Snapshot
+from db.bus.observability.snapshots import Snapshots as Snapshots
 from db.bus.processes.board import Board as Board
 from db.bus.processes.checks import BusNotWorking as BusNotWorking
 from db.bus.processes.checks import Checks as Checks
@@ -65,8 +72,6 @@ from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
 from db.bus.restored import BusFacts as BusFacts
 from db.bus.restored import RestoredBus as RestoredBus
-from db.bus.snapshots import Snapshot as Snapshot
-from db.bus.snapshots import Snapshots as Snapshots
 from db.bus.subscription import Subscription as Subscription
 from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from redis.exceptions import AuthenticationError, AuthenticationWrongNumberOfArg
 _LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError)
 _LOGIN_TEXTS = ("NOAUTH", "WRONGPASS", "DENIED", "DB index is out of range", "invalid DB index", "SELECT is not allowed")
 
+_FENCED = re.compile(r"FENCED (\d+)")  # of our scripts
+
 
 class BusError(Exception):
     """The bus cannot be reached or does not work at the moment. The call may be repeated."""
@@ -19,6 +22,17 @@ class BusError(Exception):
 
 class BusFull(BusError):
     """The store is too far behind. Nothing was accepted; the call may be repeated later."""
+
+
+class BusFenced(BusError):
+    """Another process has the duty, under the higher number `stored`. Nothing was accepted.
+
+    A repeat fails too: the duty has to be given up.
+    """
+
+    def __init__(self, stored: int) -> None:
+        super().__init__(f"another process publishes for this duty, under the number {stored}")
+        self.stored = stored
 
 
 class ReportsFull(BusFull):
@@ -35,6 +49,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
+        fenced = _FENCED.fullmatch(str(error))
+        if fenced is not None:
+            raise BusFenced(int(fenced[1])) from error
         text = f"{type(error).__name__}: {error}"
         raise (BusLoginRefused if _is_login(error) else BusError)(text) from error
 

@@ -5,7 +5,8 @@
 --
 -- KEYS  1 numbers: `epoch`, a counter CHANNEL|TOPIC per topic, `last|CHANNEL` (id of the last entry)
 --       2 stream   3 latest hash   4 count hash   5 receipt
---       6 … only if duplicates are left out, per topic: sorted set of the digests of its messages,
+--       6 fence, only with argument 10: duty -> highest number
+--       then, only if duplicates are left out, per topic: sorted set of the digests of its messages,
 --       with the time of their publish
 -- ARGV  1 channel
 --       2 epoch to begin if the numbers are lost
@@ -16,8 +17,9 @@
 --       7 lifetime of the receipt in seconds
 --       8 JSON: [epoch in which the publisher got its last numbers ('': none), its earlier epochs
 --         joined by blanks, then for each topic: its name, the last number the publisher got]
---       9 '', or with keys from 6 on, JSON: [now in ms, age in ms up to which a digest counts,
+--       9 '' to publish duplicates, or JSON: [now in ms, age in ms up to which a digest counts,
 --         maximum of digests per topic, then for each message: its digest ('': never a duplicate)]
+--      10 '' for no fence, or JSON: [duty, its number]
 --       then for each message: topic, body without its closing brace, source, volume,
 --       occurrence ('': 1, which the entry does not carry)
 --       If the channel has no stream, the message of a topic may have two bodies. Then the five are:
@@ -25,8 +27,8 @@
 --       closing brace of the second body ('': one body), the rest of the text, ''. Both bodies get the
 --       same `seq` and `epoch`.
 --
--- Returns {repeated (0 or 1), epoch, seq, seq, …}, or {} if the batch does not fit: then nothing was
--- published. The seq of a duplicate is 0. If all messages are duplicates, the epoch is ''.
+-- Returns {repeated (0 or 1), epoch, seq, seq, …}, or {} if the batch does not fit, or the error
+-- FENCED NUMBER if the duty has a higher number: then nothing was published. The seq of a duplicate is 0. If all messages are duplicates, the epoch is ''.
 local MOST_FOREIGN = 1000
 local channel, number = ARGV[1], ARGV[6]
 if number ~= '' then
@@ -40,9 +42,17 @@ if number ~= '' then
   end
 end
 
+if ARGV[10] ~= '' then
+  local fence = cjson.decode(ARGV[10])
+  local highest = tonumber(redis.call('HGET', KEYS[6], fence[1]) or 0) or 0
+  if highest > fence[2] then return redis.error_reply('FENCED ' .. string.format('%d', highest)) end
+  if highest < fence[2] then redis.call('HSET', KEYS[6], fence[1], string.format('%d', fence[2])) end
+end
+
 local known = cjson.decode(ARGV[8])
 local topics = (#known - 2) / 2
-local batch = (#ARGV - 9) / 5
+local function seen_key(i) return KEYS[#KEYS - topics + i] end
+local batch = (#ARGV - 10) / 5
 local tail, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
 local unstored = 0
 if limit > 0 then
@@ -112,15 +122,15 @@ local lost = is_lost()
 -- digests to keep per topic. After a loss of data no digest counts, because its message may be lost too. Nothing
 -- is written before this, so that an error here changes nothing.
 local duplicate, fresh, seen = {}, {}, nil
-if #KEYS > 5 then
+if ARGV[9] ~= '' then
   seen = cjson.decode(ARGV[9])
   local digests, positions = {}, {}
   for i = 1, topics do
     local topic = known[1 + 2 * i]
     digests[topic], positions[topic], fresh[topic] = {}, {}, {}
   end
-  for i = 10, #ARGV, 5 do
-    local topic, digest = ARGV[i], seen[2 + i / 5]
+  for i = 11, #ARGV, 5 do
+    local topic, digest = ARGV[i], seen[(i + 9) / 5]
     if digest ~= '' then
       local n = #digests[topic] + 1
       digests[topic][n], positions[topic][n] = digest, i
@@ -129,7 +139,7 @@ if #KEYS > 5 then
   for i = 1, topics do
     local topic = known[1 + 2 * i]
     if #digests[topic] > 0 then
-      local scores = redis.call('ZMSCORE', KEYS[5 + i], unpack(digests[topic]))
+      local scores = redis.call('ZMSCORE', seen_key(i), unpack(digests[topic]))
       local taken = {}
       for n, digest in ipairs(digests[topic]) do
         if taken[digest] or (not lost and scores[n] and tonumber(scores[n]) > seen[1] - seen[2]) then
@@ -160,7 +170,7 @@ for i = 1, topics do seqs[known[1 + 2 * i]] = lost and 0 or tonumber(kept[i + 2]
 local keep = tail + unstored + batch
 local latest = {}
 local answer = {0, epoch}
-for i = 10, #ARGV, 5 do
+for i = 11, #ARGV, 5 do
   if duplicate[i] then
     answer[#answer + 1] = 0
   else
@@ -209,10 +219,10 @@ if limit > 0 then redis.call('HINCRBY', KEYS[4], 'published', batch) end
 for i = 1, topics do
   local digests = fresh[known[1 + 2 * i]]
   if digests and #digests > 0 then
-    redis.call('ZREMRANGEBYSCORE', KEYS[5 + i], '-inf', string.format('%d', seen[1] - seen[2]))
-    redis.call('ZADD', KEYS[5 + i], unpack(digests))
-    redis.call('ZREMRANGEBYRANK', KEYS[5 + i], 0, -seen[3] - 1)
-    redis.call('PEXPIRE', KEYS[5 + i], seen[2])
+    redis.call('ZREMRANGEBYSCORE', seen_key(i), '-inf', string.format('%d', seen[1] - seen[2]))
+    redis.call('ZADD', seen_key(i), unpack(digests))
+    redis.call('ZREMRANGEBYRANK', seen_key(i), 0, -seen[3] - 1)
+    redis.call('PEXPIRE', seen_key(i), seen[2])
   end
 end
 if number ~= '' then

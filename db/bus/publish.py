@@ -15,6 +15,7 @@ from db.admission import check_quote
 from db.admitted import AdmittedQuotes, AdmittedTrades, admit_trades
 from db.bus.connection import ScriptCall, lua
 from db.bus.errors import BusFull
+from db.bus.fence import NO_FENCE, Fence
 from db.bus.instruments import Instruments
 from db.bus.numbers import Numbers, new_epoch
 from db.messages import Stamp, Tick, Trade, trade_lines
@@ -44,23 +45,25 @@ class Publisher(Instruments):
 
     `batch_id` is `PUBLISHER/NUMBER`. A publisher has a name of its own and sends its batches one
     after the other. With a `batch_id`, a failed batch may be sent again after any failure. Without
-    it, a repeat may publish twice. Every method raises `BusError`, and `BusFull` if the store is
-    behind.
+    it, a repeat may publish twice. Every method raises `BusError`, `BusFull` if the store is
+    behind, and `BusFenced` if a process with a higher number has published for the duty of `fence`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._numbers = Numbers(self.measured.epochs.add)
 
-    def publish(self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None) -> Stamp:
+    def publish(
+        self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None, *, fence: Fence = NO_FENCE
+    ) -> Stamp:
         """Publish one message on a channel of the channel table.
 
         `timestamp`, `seq` and `epoch` are appended to `body`; `seq` counts per channel and topic.
         """
         open_body = orjson.dumps({**body, "timestamp": format_time(self._clock())})[:-1]
-        return self._publish(channel, [(topic, open_body, "", "", "")], batch_id)[0]
+        return self._publish(channel, [(topic, open_body, "", "", "")], batch_id, fence)[0]
 
-    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> list[Stamp]:
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None, *, fence: Fence = NO_FENCE) -> list[Stamp]:
         """Publish a batch of prices in one round trip, in order.
 
         `BusFull` means that the store is behind: the repeat skips the part that was accepted.
@@ -68,7 +71,7 @@ class Publisher(Instruments):
         if not isinstance(ticks, AdmittedQuotes):
             self._check_quotes(ticks)
         stamp = format_time(self._clock())
-        return self._publish(topics.PRICES, [_price_message(tick, stamp) for tick in ticks], batch_id)
+        return self._publish(topics.PRICES, [_price_message(tick, stamp) for tick in ticks], batch_id, fence)
 
     def publish_once(self, ticks: Sequence[Tick], timed: Sequence[bool]) -> list[Stamp | None]:
         """Publish at most `MESSAGES_PER_SCRIPT` prices in one step, in order, without duplicates.
@@ -85,7 +88,7 @@ class Publisher(Instruments):
         digests = [digest_of(tick) if has_time else "" for tick, has_time in zip(ticks, timed, strict=True)]
         seen = orjson.dumps([int(now.timestamp() * 1000), SEEN_SECONDS * 1000, _MAX_SEEN, *digests])
         messages = [_price_message(tick, format_time(now)) for tick in ticks]
-        return [stamp if stamp.seq else None for stamp in self._publish(topics.PRICES, messages, None, seen)]
+        return [stamp if stamp.seq else None for stamp in self._publish(topics.PRICES, messages, seen=seen)]
 
     def cache_price(
         self,
@@ -114,6 +117,7 @@ class Publisher(Instruments):
         severity: str,
         message: str | None = None,
         batch_id: str | None = None,
+        fence: Fence = NO_FENCE,
     ) -> Stamp:
         """Publish on `volatility_alerts`.
 
@@ -122,7 +126,7 @@ class Publisher(Instruments):
         """
         message = message or f"{instrument} volatility {volatility:.2%} is above the {severity} threshold {threshold:.2%}"
         figures = {"instrument": instrument, "volatility": volatility}
-        return self._publish_alert(topics.VOLATILITY_ALERTS, instrument, figures, threshold, severity, message, batch_id)
+        return self._publish_alert(topics.VOLATILITY_ALERTS, instrument, figures, threshold, severity, message, batch_id, fence)
 
     def publish_correlation_alert(
         self,
@@ -135,6 +139,7 @@ class Publisher(Instruments):
         severity: str,
         message: str | None = None,
         batch_id: str | None = None,
+        fence: Fence = NO_FENCE,
     ) -> Stamp:
         """Publish on `correlation_alerts`.
 
@@ -149,17 +154,17 @@ class Publisher(Instruments):
             "change": correlation - previous,
         }
         topic = f"{instrument1}|{instrument2}"
-        return self._publish_alert(topics.CORRELATION_ALERTS, topic, figures, threshold, severity, message, batch_id)
+        return self._publish_alert(topics.CORRELATION_ALERTS, topic, figures, threshold, severity, message, batch_id, fence)
 
-    def publish_data_ready(self, data_type: str, instruments: Sequence[str], as_of: datetime) -> Stamp:
+    def publish_data_ready(self, data_type: str, instruments: Sequence[str], as_of: datetime, *, fence: Fence = NO_FENCE) -> Stamp:
         """Publish on `data_ready` that `data_type` is stored up to `as_of`.
 
         `data_type` is `hourly_candles`, `volatility` or `correlation_matrix`.
         """
         body = {"data_type": data_type, "instruments": list(instruments), "as_of": format_time(as_of)}
-        return self.publish(topics.DATA_READY, data_type, body)
+        return self.publish(topics.DATA_READY, data_type, body, fence=fence)
 
-    def publish_candles(self, candles: Sequence[tuple[str, str, Mapping[str, object]]]) -> None:
+    def publish_candles(self, candles: Sequence[tuple[str, str, Mapping[str, object]]], *, fence: Fence = NO_FENCE) -> None:
         """Publish (instrument, interval, candle) on `candle_updates`, in order.
 
         `candle` has the form in which `/candles` returns it.
@@ -169,18 +174,18 @@ class Publisher(Instruments):
         for instrument, interval, candle in candles:
             body = orjson.dumps({"instrument": instrument, "interval": interval, "candle": candle, "timestamp": stamp})
             messages.append((topics.candle_topic(instrument, interval), body[:-1], "", "", ""))
-        self._publish(topics.CANDLES, messages, None)
+        self._publish(topics.CANDLES, messages, fence=fence)
 
-    def publish_events(self, events: Sequence[Mapping[str, object]], batch_id: str | None = None) -> None:
+    def publish_events(self, events: Sequence[Mapping[str, object]], batch_id: str | None = None, *, fence: Fence = NO_FENCE) -> None:
         """Publish on `observability_events`, in order.
 
         An event without a `timestamp` happens now.
         """
         now = {"timestamp": format_time(self._clock())}
         messages = [(topics.EVENTS_TOPIC, orjson.dumps({**now, **event})[:-1], "", "", "") for event in events]
-        self._publish(topics.OBSERVABILITY_EVENTS, messages, batch_id)
+        self._publish(topics.OBSERVABILITY_EVENTS, messages, batch_id, fence)
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> None:
         """Append trades to their stream, in order, for the store only: they are never broadcast."""
         if not isinstance(trades, AdmittedTrades):
             trades = admit_trades(trades, self.windows(), _raise)
@@ -190,8 +195,8 @@ class Publisher(Instruments):
             part = trades[start : start + MAX_TRADES_PER_ENTRY]
             lines = trades.lines if len(part) == len(trades) else trade_lines(part)
             receipt = topics.receipt_key(f"{publisher}:{topics.TRADES}", start)
-            keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES), receipt]
-            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), lines]))
+            keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES), receipt, topics.FENCE_KEY]
+            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), lines, fence.argument()]))
         if not all(self._run_scripts(_APPEND, calls)):
             raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
         self.measured.published.add(topics.TRADES, by=len(trades))
@@ -213,15 +218,20 @@ class Publisher(Instruments):
         severity: str,
         message: str,
         batch_id: str | None,
+        fence: Fence,
     ) -> Stamp:
-        return self.publish(channel, topic, {**figures, "threshold": threshold, "severity": severity, "message": message}, batch_id)
+        body = {**figures, "threshold": threshold, "severity": severity, "message": message}
+        return self.publish(channel, topic, body, batch_id, fence=fence)
 
-    def _publish(self, channel: str, messages: Sequence[Message], batch_id: str | None, seen: bytes = b"") -> list[Stamp]:
+    def _publish(
+        self, channel: str, messages: Sequence[Message], batch_id: str | None = None, fence: Fence = NO_FENCE, seen: bytes = b""
+    ) -> list[Stamp]:
         """The stamps of the messages, seq 0 for a duplicate; `seen` is argument 9 of the script."""
         if batch_id is not None and "/" not in batch_id:
             raise ValueError("batch_id is PUBLISHER/NUMBER")
         parts = [(start, messages[start : start + MESSAGES_PER_SCRIPT]) for start in range(0, len(messages), MESSAGES_PER_SCRIPT)]
-        answers = self._run_scripts(_PUBLISH, [self._publish_call(channel, part, batch_id or "", start, seen) for start, part in parts])
+        calls = [self._publish_call(channel, part, batch_id or "", start, fence, seen) for start, part in parts]
+        answers = self._run_scripts(_PUBLISH, calls)
         stamps: list[Stamp] = []
         for (_, part), answer in zip(parts, answers, strict=True):
             if answer:
@@ -231,7 +241,7 @@ class Publisher(Instruments):
         self.measured.published.add(channel, by=sum(1 for stamp in stamps if stamp.seq) if seen else len(messages))
         return stamps
 
-    def _publish_call(self, channel: str, messages: Sequence[Message], batch_id: str, part: int, seen: bytes) -> ScriptCall:
+    def _publish_call(self, channel: str, messages: Sequence[Message], batch_id: str, part: int, fence: Fence, seen: bytes) -> ScriptCall:
         row = self._streams[channel]
         publisher, _, number = batch_id.rpartition("/")
         keys = [
@@ -240,6 +250,7 @@ class Publisher(Instruments):
             row.latest_key,
             topics.count_key(channel),
             topics.receipt_key(publisher, part),
+            topics.FENCE_KEY,
         ]
         names = list({message[0]: None for message in messages})
         if seen:
@@ -248,7 +259,7 @@ class Publisher(Instruments):
         limit = self._limit if row.stored else 0
         known = orjson.dumps([epoch, ended, *chain.from_iterable(zip(names, last, strict=True))])
         options: list[str | bytes | int] = [
-            channel, new_epoch(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known, seen,
+            channel, new_epoch(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known, seen, fence.argument(),
         ]  # fmt: skip
         return keys, [*options, *(field for message in messages for field in message)]
 

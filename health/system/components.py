@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 from db.timestamps import format_time
 from health.reports import Process, Report
 from health.system.state import SystemState, acting_process, number, total

@@ -16,7 +16,7 @@ from config.settings import Settings
 from db import topics
 from db.alerts import SystemAlert, raise_alert, resolve_alerts
 from db.bus import Bus, Snapshot
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 from db.postgres import Store
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket

@@ -16,7 +16,7 @@ import pytest
 from config.settings import Settings
 from db import topics
 from db.bus import Bus, BusError
-from db.bus.snapshots import STRATEGIES_OF_BOTS
+from db.bus.observability.snapshots import STRATEGIES_OF_BOTS
 from db.postgres import Store
 from db.reports.model import Correction, Fill, Heartbeat, Order, Report, Signal
 from tests.conftest import until

@@ -14,7 +14,7 @@ import redis as redis_client
 
 from db import topics
 from db.bus import Bus
-from db.bus.snapshots import Snapshot
+from db.bus.observability.snapshots import Snapshot
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import PING, PONG, TEXT, Closed, Refused, frame
 from tests.support.observability_events import alert_event, event_body

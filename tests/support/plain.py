@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from db.bus.snapshots import SECTIONS, Snapshot
+from db.bus.observability.snapshots import SECTIONS, Snapshot
 from tests.conformance.http_client import SECONDS, Server
 from tests.conformance.websocket_client import BINARY, PING, PONG, Closed, WebSocket, frame
 

@@ -20,7 +20,7 @@ from api.hub.plain.metrics.notifications import notification_of
 from api.hub.plain.metrics.query import MetricsOptions, read_query
 from api.hub.plain.metrics.rooms import PlainRooms
 from api.hub.transport.outbox import Outbox
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 from tests.support.plain import snapshot
 from tests.unit.test_outbox import Owner
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from api.hub.metrics.snapshots import SnapshotTexts, unix_text
-from db.bus.snapshots import SECTIONS, Snapshot
+from db.bus.observability.snapshots import SECTIONS, Snapshot
 
 RECEIVED = datetime(2025, 11, 18, 12, 34, 56, 789200, UTC)
 NUMBERS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from db.bus import Bus
-from db.bus.snapshots import Snapshot
+from db.bus.observability.snapshots import Snapshot
 from db.timestamps import format_time, utc_now
 from tests.support.polling import until
 from tests.support.processes import ROOT

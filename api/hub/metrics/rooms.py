@@ -15,7 +15,7 @@ from api.hub.messages import Message
 from api.hub.metrics.snapshots import UPDATE, SnapshotTexts, ordered
 from api.hub.schemas.metrics import ALERTS, EVENTS, METRICS_SPACE
 from api.hub.transport.wire import event
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 from db.topics import SYSTEM_ALERT
 
 ALERT = "alert"  # name of the event

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from db.bus.snapshots import SECTIONS, Snapshot
+from db.bus.observability.snapshots import SECTIONS, Snapshot
 from db.timestamps import parse_time
 
 UPDATE = "metrics_update"  # type of the plain frame, and name of the event

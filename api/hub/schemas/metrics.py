@@ -12,7 +12,7 @@ from api.fields import Number, TimeText
 from api.hub.schemas.requests import ALL, RequestSchema
 from api.schemas.alerts import AcknowledgeAlertSchema
 from api.schemas.reports import MAX_REPORTS
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 
 METRICS_SPACE = "/metrics"  # the namespace
 ALERTS, EVENTS = "alerts", "events"

@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from api.errors import ErrorCode
 from api.rest.errors import ApiError
 from db.bus import Bus, BusError, Snapshot
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 from db.timestamps import parse_time
 
 STALE_MS = 5_000  # age from which a snapshot is stale

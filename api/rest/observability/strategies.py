@@ -10,7 +10,7 @@ import orjson
 from api.rest.listing import ReadPage
 from api.rest.observability.rows import Row, behind, key_of, page_of
 from api.rest.observability.snapshot import Seen
-from db.bus.snapshots import STRATEGIES_OF_BOTS
+from db.bus.observability.snapshots import STRATEGIES_OF_BOTS
 from db.listing.observability import STRATEGIES
 from db.listing.query import Form, Key, Page
 

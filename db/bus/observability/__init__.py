@@ -1,1 +1,1 @@
-"""Parts of the bus for reports of bots and for log records."""
+"""Parts of the bus for reports of bots, snapshots of the metrics and log records."""

@@ -13,7 +13,7 @@ from operator import is_
 from typing import Literal, cast
 
 from config.pacing import StopSignal, Throttle
-from db.bus.snapshots import STRATEGIES_OF_BOTS
+from db.bus.observability.snapshots import STRATEGIES_OF_BOTS
 from db.figures.conversion import Rates, Total
 from db.figures.positions import ZERO
 from db.metrics.drawdowns import ALL_BOTS, save_drawdowns

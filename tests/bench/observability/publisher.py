@@ -15,7 +15,7 @@ from types import MappingProxyType
 import psycopg2
 
 from db.bus import Bus
-from db.bus.snapshots import SECTIONS, Snapshot
+from db.bus.observability.snapshots import SECTIONS, Snapshot
 from db.timestamps import format_time
 from ops.children import kill_group, spawn, tail
 from tests.bench.fanout import Ground

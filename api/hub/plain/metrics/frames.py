@@ -15,7 +15,7 @@ from api.hub.plain.frames import binary_frame, of_type, type_of, unknown_frame
 from api.hub.transport import wire
 from api.hub.transport.client_json import readable
 from api.hub.transport.wire import Frame
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 
 ALERTS, TRADES = "alerts", "trades"
 TOPICS = (ALERTS, TRADES)  # independent of the sections

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from api.hub.fanout import RATES, granted
 from api.hub.plain.query import read_options, refuse_option
 from api.hub.plain.service import Options
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 
 MAX_RATE = 10.0  # Hz
 _MAX_DIGITS = 16

@@ -14,7 +14,7 @@ from api.hub.metrics.snapshots import SnapshotTexts, ordered
 from api.hub.plain.metrics import frames
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Frame
-from db.bus.snapshots import SECTIONS
+from db.bus.observability.snapshots import SECTIONS
 
 Sections = tuple[str, ...]
 
