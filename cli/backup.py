@@ -100,7 +100,7 @@ def restore(folder: Path, yes: bool) -> None:
 
 
 def _question(chosen: Settings, manifest: Manifest) -> str:
-    place = chosen.database_setting if chosen.database_url else f"the embedded servers of {chosen.hub_data_dir}"
+    place = chosen.direct_setting if chosen.database_url else f"the embedded servers of {chosen.hub_data_dir}"
     return f"Restore the backup of {manifest.created} ({sum(manifest.rows.values())} rows) into {place}?"
 
 

@@ -141,24 +141,27 @@ def no_connection(url: str, what: str = "hub", cause: str | None = None) -> str:
 
 
 def servers(chosen: Settings) -> tuple[str, str]:
-    """Return the URLs of database and bus: of the running system, else of the settings."""
+    """Return the URLs of database and bus: of the running system, else of the settings.
+
+    That of the database leads to no pooler, if the settings have such a URL.
+    """
     system = running.read(chosen.hub_data_dir)
     if system is not None:
         return system.database_url, system.redis_url
-    if chosen.database_url is None or chosen.redis_url is None:
+    if chosen.database_direct_url is None or chosen.redis_url is None:
         raise running.RunError(nothing_runs(chosen, instead="DATABASE_URL and REDIS_URL"))
-    return chosen.database_url, chosen.redis_url
+    return chosen.database_direct_url, chosen.redis_url
 
 
 @contextmanager
 def database(chosen: Settings) -> Iterator[str]:
-    """Yield the URL of the configured database, or of the embedded one.
+    """Yield the URL of the configured database without a pooler, or of the embedded one.
 
     If the embedded database does not run, it runs for the block.
     """
     folder = chosen.hub_data_dir
-    if chosen.database_url:
-        yield chosen.database_url
+    if chosen.database_direct_url:
+        yield chosen.database_direct_url
         return
     running.prepare_data_dir(folder)
     try:
@@ -181,6 +184,6 @@ def migrate_database(command: str, chosen: Settings, url: str) -> list[str]:
 
     Raises `Unfit` or `StartError` before the first migration if the role lacks a right.
     """
-    setting = chosen.database_setting if chosen.database_url else EMBEDDED_DATABASE
+    setting = chosen.direct_setting if chosen.database_url else EMBEDDED_DATABASE
     checks.check(command, [checks.database_server(url, setting)], embedded=not chosen.database_url)
     return migrations.apply(url)

@@ -238,7 +238,7 @@ def _calendars(store: Store) -> dict[str, str]:
 def _known_calendars(chosen: Settings) -> dict[str, str]:
     """symbol -> calendar in the configured or running database, else those of the migrations."""
     system = running.read(chosen.hub_data_dir)
-    url = chosen.database_url or (system.database_url if system else None)
+    url = chosen.database_direct_url or (system.database_url if system else None)
     if url is None:
         return first_calendars()
     with closing(startup.open_store(chosen, "import", url=url, pool_max=1)) as store:

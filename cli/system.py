@@ -66,7 +66,9 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
     records = logs.keep_records("up")
     folder = chosen.hub_data_dir
     with plain_errors():
-        checks.check("up", checks.own_servers(chosen))
+        checks.check("up", checks.own_servers(chosen, "up"))
+        if chosen.database_url and chosen.database_url != chosen.database_direct_url:  # of the hub and REST
+            checks.check("hub", checks.own_servers(chosen, "hub")[:1])
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
             running.forget(folder)  # left by an `up` that was killed
@@ -119,7 +121,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     if database and (version := data_version(chosen.hub_data_dir)) != NEWEST:
         log.info("the data of PostgreSQL are of an old version: `manage.py upgrade-database` upgrades them", extra={"version": version})
     supervisor.start(*(replace(server, stop_rank=rank, blocked=blocked) for rank, server in ((2, redis), (3, database)) if server))
-    database_url = database.url if database else str(chosen.database_url)
+    database_url = database.url if database else str(chosen.database_direct_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
     database_urls = dict(database.urls) if database else {}  # role -> address
     SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
@@ -127,7 +129,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     migrations.apply(database_url)
     if roles & {"hub", "rest"}:
         access_check.check(chosen, "up", database_url)
-    env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
+    env = {**os.environ, "DATABASE_URL": chosen.database_url or database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
     if database and redis:  # they have addresses; without eventlet's resolver of names, a hub starts a fifth faster
         env["EVENTLET_NO_GREENDNS"] = "yes"
     supervisor.start(*(each for each in processes(chosen, env, database_urls) if each.name.partition("_")[0] in roles))

@@ -44,6 +44,7 @@ _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
+_POOLED = ("hub", "rest")  # processes that may use a pooler in transaction mode
 _OTHER_CONNECTIONS = 10  # of checks, commands and elections
 
 
@@ -72,8 +73,8 @@ class Settings:
     """Everything that an operator can set, one row per variable.
 
     `scripts/env_example.py` prints `.env.example` from it. That file takes over the order,
-    the comments and the blank lines between the rows. `database_url` and `redis_url` are None if
-    the embedded servers are used; use them, and not their parts.
+    the comments and the blank lines between the rows. `database_url`, `database_direct_url` and
+    `redis_url` are None if the embedded servers are used; use them, and not their parts.
     """
 
     # Every setting, with its default. Copy this file to .env and change the lines you need; the
@@ -173,6 +174,12 @@ class Settings:
     db_name: str = _var(Str(load_default="tickwire"), part=True)
     db_user: str = _var(Str(load_default="tickwire"), part=True)
     db_password: str = _var(Str(load_default=""), part=True)
+    # Address of PostgreSQL without a pooler, for every process and command except the hub and REST:
+    # elections, migrations and backups need it. By default that of DATABASE_URL.
+    database_direct_url: str | None = _var(Url("postgresql", "postgres", load_default=None), secret=True)
+    # Pooler at the address of DATABASE_URL: none, session or transaction. Only the hub and REST may
+    # use transaction, which needs DATABASE_DIRECT_URL.
+    database_pooler: str = _var(Str(load_default="none", validate=validate.OneOf(["none", "session", "transaction"])))
     # Connections per process, and milliseconds for a statement or for the wait for a free
     # connection.
     db_pool_max: int = _var(WholeNumber(load_default=20, validate=_AT_LEAST_ONE))
@@ -361,6 +368,20 @@ class Settings:
         return "DB_*" if self.database_url == database_url_of(_values(self)) else "DATABASE_URL"
 
     @property
+    def direct_setting(self) -> str:
+        """The variables that name the database without a pooler, for messages to an operator."""
+        return self.database_setting if self.database_direct_url == self.database_url else "DATABASE_DIRECT_URL"
+
+    def database_of(self, service: str) -> tuple[str | None, str]:
+        """Return the URL of the database for a process or command, and the setting that names it.
+
+        The hub and REST may use a pooler in transaction mode, the others need the server itself.
+        """
+        if service in _POOLED:
+            return self.database_url, self.database_setting
+        return self.database_direct_url, self.direct_setting
+
+    @property
     def redis_setting(self) -> str:
         """The variables that name Redis, for messages to an operator."""
         return "REDIS_*" if self.redis_url == redis_url_of(_values(self)) else "REDIS_URL"
@@ -401,6 +422,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     if problems:
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or database_url_of(values), "redis_url": values["redis_url"] or redis_url_of(values)}
+    values["database_direct_url"] = values["database_direct_url"] or values["database_url"]
     values |= defaults_of(values)
     values["jwt_secret"] = read_secret(values) if SYMMETRIC in values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
@@ -408,7 +430,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
 
 def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, str]:
     """Return the problems of settings that are valid one by one."""
-    problems = {**problems_of(values, service), **book_checks.problems_of(values)}
+    problems = {**problems_of(values, service), **book_checks.problems_of(values), **_database_problems(values, service)}
     if values["volatility_critical"] < values["volatility_threshold"]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:
@@ -423,6 +445,17 @@ def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, st
         if spec.file is not None and not spec.file.is_file():
             problems["SOURCES"] = f"replay file {spec.file} does not exist."
     return problems
+
+
+def _database_problems(values: dict[str, Any], service: str | None) -> dict[str, str]:
+    """Return the problems of the addresses of PostgreSQL."""
+    direct, pooler = values["database_direct_url"], values["database_pooler"]
+    if not (values["database_url"] or values["db_host"]):
+        given = {"DATABASE_DIRECT_URL": direct, "DATABASE_POOLER": pooler != "none"}
+        return {name: "Needs DATABASE_URL or DB_HOST." for name, used in given.items() if used}
+    if pooler == "transaction" and not direct and service not in _POOLED:
+        return {"DATABASE_DIRECT_URL": "Needed with DATABASE_POOLER=transaction: the address of the PostgreSQL server itself."}
+    return {}
 
 
 def _values(chosen: Settings) -> dict[str, Any]:

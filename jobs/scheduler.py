@@ -216,7 +216,7 @@ def main(timing: Timing = DEFAULT) -> None:
     families = reported(exposition, config.metrics_scope)
     report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing, measures=measures, families=families)
     JobsMetrics(measures, acting, started.bus, report, TIMED, utc_now, limit=config.stream_max_length).register(exposition)
-    leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
+    leadership = Leadership(str(config.database_direct_url), timeout_ms=config.db_timeout_ms)
     run_elected(Election(leadership, started.bus, act), report, stop)
 
 

@@ -52,10 +52,11 @@ def check(chosen: Settings, service: str, url: str) -> None:
 def main(service: str) -> None:
     """Check for the process `service`."""
     chosen = startup.prepare(service)
-    if chosen.database_url is None:
+    url, _ = chosen.database_of(service)
+    if url is None:
         return  # the process ends with another text
     try:
-        check(chosen, service, chosen.database_url)
+        check(chosen, service, url)
     except Unfit as error:
         log.error("%s", error)
         sys.exit(UNFIT_CODE)

@@ -46,9 +46,10 @@ def bus_server(url: str, setting: str) -> Server:
     return Server(setting, url, host, str(parts.port or 6379), unquote(parts.username or "default"), number or "0", is_bus=True)
 
 
-def own_servers(chosen: Settings) -> list[Server]:
-    """Return the servers that the settings name: none, one, or PostgreSQL and Redis."""
-    database = [database_server(chosen.database_url, chosen.database_setting)] if chosen.database_url else []
+def own_servers(chosen: Settings, service: str) -> list[Server]:
+    """Return the servers that the settings name for `service`: none, one or both."""
+    url, setting = chosen.database_of(service)
+    database = [database_server(url, setting)] if url else []
     return database + ([bus_server(chosen.redis_url, chosen.redis_setting)] if chosen.redis_url else [])
 
 

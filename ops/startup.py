@@ -39,7 +39,7 @@ def start(service: str, *, waits_for_database: bool = False) -> Started:
     """
     settings = prepare(service)
     records = logs.keep_records(service)  # from the first check on
-    servers = checks.own_servers(settings)
+    servers = checks.own_servers(settings, service)
     if len(servers) < 2:
         raise SystemExit(missing_servers(service))
     checks.check_process(service, servers, waits_for_database=waits_for_database)
@@ -60,12 +60,12 @@ def open_bus(settings: Settings, url: str | None = None) -> Bus:
 
 
 def open_store(settings: Settings, service: str, *, url: str | None = None, pool_max: int | None = None) -> Store:
-    """Return the store at `url`, by default that of the settings.
+    """Return the store at `url`, by default that of the settings for `service`.
 
     PostgreSQL shows its connections as `tickwire-SERVICE`.
     """
     return Store(
-        url or str(settings.database_url),
+        url or str(settings.database_of(service)[0]),
         pool_max=settings.db_pool_max if pool_max is None else pool_max,
         timeout_ms=settings.db_timeout_ms,
         application=f"tickwire-{service}",

@@ -57,7 +57,7 @@ def main(timing: Timing = DEFAULT) -> None:
     stop_on_signals(stop)
     families = reported(exposition, config.metrics_scope)
     report = BooksReport(started.bus, started.store, utc_now, acting, timing, families=families)
-    leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=BOOKS)
+    leadership = Leadership(str(config.database_direct_url), timeout_ms=config.db_timeout_ms, lock=BOOKS)
     run_elected(Election(leadership, started.bus, act, "books"), report, stop)
 
 

@@ -103,7 +103,7 @@ def main(timing: Timing = DEFAULT) -> None:
     report = ObserverReport(config, started.bus, started.store, utc_now, acting, timing, families=families)
     exposition.register(report.collect)
     exposition.register(acting.collect)
-    leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=OBSERVER)
+    leadership = Leadership(str(config.database_direct_url), timeout_ms=config.db_timeout_ms, lock=OBSERVER)
     run_elected(Election(leadership, started.bus, act, "observer"), report, stop)
 
 

@@ -35,8 +35,8 @@ def check(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say: 
     The caller holds the data directory, so that no system runs there.
     """
     refusals.check_version(manifest)
-    if chosen.database_url:
-        refusals.check_own_database(manifest, chosen.database_url, chosen.database_setting)
+    if chosen.database_direct_url:
+        refusals.check_own_database(manifest, chosen.database_direct_url, chosen.direct_setting)
     else:
         refusals.check_embedded_database(manifest)
     if chosen.redis_url:
@@ -68,7 +68,7 @@ def restore(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say
     moves.finish(hub_dir)
     new = hub_dir / _NEW
     shutil.rmtree(new, ignore_errors=True)  # of a restore that was killed
-    target = Target(new, chosen.database_url, chosen.redis_url)
+    target = Target(new, chosen.database_direct_url, chosen.redis_url)
     try:
         running.prepare_data_dir(new)
         _copy_passwords(hub_dir, new)

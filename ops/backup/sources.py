@@ -61,13 +61,13 @@ def _start(chosen: Settings, supervisor: Supervisor) -> tuple[str, str]:
     database: Server | None = None if chosen.database_url else embedded.postgres(hub_dir)
     redis = None if chosen.redis_url else embedded.redis(hub_dir)
     supervisor.start(*(server for server in (database, redis) if server))
-    return database.url if database else str(chosen.database_url), redis.url if redis else str(chosen.redis_url)
+    return database.url if database else str(chosen.database_direct_url), redis.url if redis else str(chosen.redis_url)
 
 
 def _sources(chosen: Settings, database_url: str | None, redis_url: str | None, redis_dir: Path | None) -> Sources:
     """Return the servers; URLs of the settings come first."""
     hub_dir = chosen.hub_data_dir.resolve()
-    database = chosen.database_url or str(database_url)
+    database = chosen.database_direct_url or str(database_url)
     found = Sources(
         database_url=database,
         replication_url=database if chosen.database_url else _superuser(hub_dir, database),

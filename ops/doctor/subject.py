@@ -46,7 +46,7 @@ class Subject:
     @property
     def database_place(self) -> str:
         """The setting that names PostgreSQL, or its description."""
-        return self.settings.database_setting if self.settings.database_url else EMBEDDED_DATABASE
+        return self.settings.direct_setting if self.settings.database_url else EMBEDDED_DATABASE
 
     @property
     def bus_place(self) -> str:
@@ -69,9 +69,9 @@ def subject_of(
         system = running.read(chosen.hub_data_dir)
     except OSError as error:
         system, lacking["HUB_DATA_DIR"] = None, f"its run.json cannot be read ({error.strerror}): run as its owner."
-    database_url = system.database_url if system else chosen.database_url
+    database_url = system.database_url if system else chosen.database_direct_url
     redis_url = system.redis_url if system else chosen.redis_url
-    database_setting = chosen.database_setting if chosen.database_url else EMBEDDED_DATABASE
+    database_setting = chosen.direct_setting if chosen.database_url else EMBEDDED_DATABASE
     bus_setting = chosen.redis_setting if chosen.redis_url else EMBEDDED_BUS
     return Subject(
         chosen,

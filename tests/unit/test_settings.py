@@ -109,10 +109,40 @@ def test_all_errors_are_raised_at_once_with_their_variables() -> None:
         ("BINANCE_WS_URL", "https://example"),
         ("CORRELATION_CHANGE_THRESHOLD", "-0.1"),
         ("LOG_FORMAT", "xml"),
+        ("DATABASE_DIRECT_URL", "mysql://db/x"),
+        ("DATABASE_POOLER", "statement"),
         ("PERFORMANCE_LOG_SECONDS", "86401"),
     ],
 )
 def test_invalid_value_is_named(name: str, value: str) -> None:
+    assert set(problems(**{name: value})) == {name}
+
+
+def test_hub_and_rest_alone_use_the_pooler() -> None:
+    pooled, direct = "postgresql://pooler:6432/x", "postgresql://db/x"
+    chosen = settings(DATABASE_URL=pooled, DATABASE_DIRECT_URL=direct, DATABASE_POOLER="transaction")
+    assert {name: chosen.database_of(name) for name in ("hub", "rest", "jobs", "books", "observer", "migrate")} == {
+        **dict.fromkeys(("hub", "rest"), (pooled, "DATABASE_URL")),
+        **dict.fromkeys(("jobs", "books", "observer", "migrate"), (direct, "DATABASE_DIRECT_URL")),
+    }
+    assert settings(DATABASE_URL=pooled).database_of("jobs") == (pooled, "DATABASE_URL")
+    assert settings(DB_HOST="db").database_of("jobs") == ("postgresql://tickwire@db:5432/tickwire", "DB_*")
+    assert settings().database_of("jobs")[0] is None
+
+
+def test_pooler_in_transaction_mode_needs_the_direct_address() -> None:
+    environ = {"DATABASE_URL": "postgresql://pooler/x", "DATABASE_POOLER": "transaction"}
+    for service in (None, "up", "jobs", "migrate"):
+        with pytest.raises(SettingsError) as caught:
+            load(environ, dotenv=None, service=service)
+        assert set(caught.value.problems) == {"DATABASE_DIRECT_URL"}
+    for service in ("hub", "rest"):
+        assert load(environ, dotenv=None, service=service).database_pooler == "transaction"
+    assert settings(**{**environ, "DATABASE_POOLER": "session"}).database_direct_url == environ["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("DATABASE_DIRECT_URL", "postgresql://db/x"), ("DATABASE_POOLER", "session")])
+def test_settings_of_a_database_need_a_server_of_the_operator(name: str, value: str) -> None:
     assert set(problems(**{name: value})) == {name}
 
 
