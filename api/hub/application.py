@@ -17,7 +17,7 @@ from api.hub.health import HubHealth
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.own_report import HubReport
 from api.hub.plain.layer import PlainLayer
-from api.hub.relay import Relay
+from api.hub.relay.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
 from api.hub.transport.http_requests import refusal_body, refused

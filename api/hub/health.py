@@ -58,7 +58,7 @@ class HubHealth:
         except Refusal as refusal:
             error = {"code": refusal.code.value, "message": str(refusal), "details": refusal.details}
             return {"error": error}, HTTP_STATUS[refusal.code], refusal_headers(refusal)
-        serves = self.accepts and self._relay.connected and self._serves()
+        serves = self.accepts and self._relay.loaded and self._relay.connected and self._serves()
         body = {"status": "healthy" if serves else "unhealthy", "redis_connected": self._relay.connected}
         if observes:
             body |= {"access": self._access.table_state, **self._details()}

@@ -17,9 +17,13 @@ from db.sessions import MarketSession
 class RelayState(Protocol):
     """The figures of the relay that statistics need."""
 
-    connected: bool
+    loaded: bool  # clients can be served
     skipped: Counter[str]
     last_message: float | None
+
+    @property
+    def connected(self) -> bool:
+        """True if the messages of the bus arrive."""
 
     @property
     def relayed(self) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import hiredis
@@ -14,6 +15,7 @@ from db.bus.errors import translated
 
 _PROBE_SECONDS = 10  # without data from Redis; three times as long ends the subscription
 _MAX_RECEIVE_BYTES = 256 * 1024
+_PING = b"*1\r\n$4\r\nPING\r\n"
 
 
 class RedisConnection(Protocol):
@@ -34,6 +36,9 @@ class Subscription:
     It reads the socket of the connection directly, for two reasons. redis-py's `PubSub` reconnects
     silently, and the messages published meanwhile would be lost unnoticed. Its readers also wait
     three times per message, which dominates the cost under a cooperative hub.
+
+    A caller either calls `read`, which waits, or watches `sock` and calls `receive`, which never
+    does. Only `read` detects a peer that vanished; a caller of `receive` sends `ping` itself.
     """
 
     def __init__(self, connection: RedisConnection, channels: Sequence[str]) -> None:
@@ -41,12 +46,43 @@ class Subscription:
         self._reader = hiredis.Reader()
         self._ready: list[tuple[str, bytes]] = []  # (channel, body)
         self._silent_seconds = 0.0
+        self._unsent = b""  # rest of a PING
+        self._waits = True
         connection.connect()
         connection.send_command("SUBSCRIBE", *channels, check_health=False)
         self._unconfirmed = len(channels)
         while self._unconfirmed:
             if not self._receive(_PROBE_SECONDS):
                 raise redis.ConnectionError("no answer to SUBSCRIBE")
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket of the connection. Raises `BusError` if it is closed."""
+        with translated():
+            return self._socket()
+
+    def receive(self) -> list[tuple[str, bytes]]:
+        """Every (channel, body) of about 256 KiB that are ready; never waits."""
+        with translated():
+            sock = self._socket()
+            if self._waits:
+                sock.setblocking(False)
+                self._waits = False
+            self._read_ready(sock)
+        ready, self._ready = self._ready, []
+        return ready
+
+    def ping(self) -> None:
+        """Send a PING, which Redis answers. A full socket is no error: Redis does not read it."""
+        data = self._unsent + _PING
+        with translated():
+            try:
+                sent = self._socket().send(data)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except OSError as error:
+                raise redis.ConnectionError(str(error)) from error
+        self._unsent = data[sent:]
 
     def read(self, wait: float) -> list[tuple[str, bytes]]:
         """Every (channel, body) that is ready; waits up to `wait` seconds for the first."""
@@ -58,24 +94,47 @@ class Subscription:
         ready, self._ready = self._ready, []
         return ready
 
-    def _receive(self, wait: float) -> bool:
-        """Parse the data on the socket; False if none comes within `wait` seconds."""
+    def _socket(self) -> socket.socket:
         sock = self._connection._sock
         if sock is None:
             raise redis.ConnectionError("the subscription is closed")
+        return sock
+
+    def _read_ready(self, sock: socket.socket) -> None:
+        """Parse the bytes that are ready.
+
+        With TLS, decrypted bytes may wait in the SSL object while the descriptor is not readable.
+        They are read beyond the limit too.
+        """
+        pending: Callable[[], int] | None = getattr(sock, "pending", None)  # of TLS
+        size = self._parse_next(sock)
+        while pending is not None and size and (size < _MAX_RECEIVE_BYTES or pending()):
+            more = self._parse_next(sock)
+            size = size + more if more else 0
+
+    def _receive(self, wait: float) -> bool:
+        """Parse the data on the socket; False if none comes within `wait` seconds."""
+        sock = self._socket()
+        sock.settimeout(wait)
+        return self._parse_next(sock) > 0
+
+    def _parse_next(self, sock: socket.socket) -> int:
+        """Parse the next bytes and return their number; 0 if there are none."""
         try:
-            sock.settimeout(wait)
             data = sock.recv(_MAX_RECEIVE_BYTES)
         except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
-            return False
+            return 0
         except OSError as error:
             raise redis.ConnectionError(str(error)) from error
         if not data:
             raise redis.ConnectionError("Redis has closed the connection")
         self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
-            self._take(reply)
-        return True
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._take(reply)
+        except hiredis.ProtocolError as error:
+            raise redis.ConnectionError(str(error)) from error
+        return len(data)
 
     def _take(self, reply: Sequence[bytes] | hiredis.HiredisError) -> None:
         if isinstance(reply, hiredis.HiredisError):
@@ -94,5 +153,6 @@ class Subscription:
             self._connection.send_command("PING", check_health=False)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.disconnect()
+        """Close the connection. Raises nothing."""
+        with suppress(redis.RedisError, OSError):
+            self._connection.disconnect()

@@ -37,6 +37,7 @@ from jobs.runtime.runs import run_once
 from ops import embedded, running
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
+from tests.support.hub_variants import variant
 from tests.support.processes import ROOT, Breakable, Web, jobs, observer, stopped
 from tests.support.reports import fill_body
 from tests.support.servers import add_operator, operator_url
@@ -46,6 +47,9 @@ from tests.support.up import copy_data, make_data
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 
 CALENDARS = {"EUR_USD": "fx", "GBP_USD": "fx"}
+
+# TICKWIRE_SILENCE=1: Redis hangs for 40 s, and the hub has its usual times
+LONG_SILENCE = "TICKWIRE_SILENCE" in os.environ
 
 # TICKWIRE_REPORTS=1: 100,000 reports, for about 20 minutes
 LONG = "TICKWIRE_REPORTS" in os.environ
@@ -208,6 +212,28 @@ def test_dropped_subscription_of_the_hub_loses_no_message(
         ticker.end()
         client.wait("price_update", where=lambda body: body["seq"] == ticker.accepted[-1])
         assert without_hole_or_double(client.seqs())
+
+
+def test_hub_reconnects_to_a_redis_that_hangs_and_loses_no_message(
+    config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path
+) -> None:
+    name, least = ("with_levels", 30.0) if LONG_SILENCE else ("with_short_silence", 3.0)
+    with variant(name, config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        ticker.await_more(20)
+        with stopped(redis.pid):
+            began = time.monotonic()
+            until(lambda: not client.stats()["redis_connected"], 60, "the hub noticing")
+            assert time.monotonic() - began > least / 2, "the hub has noticed something else"
+            if LONG_SILENCE:
+                time.sleep(max(0.0, began + 40 - time.monotonic()))
+        ticker.await_more(20)
+        ticker.end()
+        client.wait("price_update", where=lambda body: body["seq"] == ticker.accepted[-1], seconds=60)
+        assert without_hole_or_double(client.seqs())
+        assert ticker.accepted == list(range(1, ticker.accepted[-1] + 1))
+        assert hub.output().count("relay lost the bus") == 2, "once at the start of the outage and once at its end"
+        assert "the bus is silent" in hub.output()
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from api.errors import ErrorCode, Refusal
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.channels import CHANNELS, Address, Channel
 from api.hub.events import Events
-from api.hub.relay import Relay
+from api.hub.relay import link
+from api.hub.relay.relay import Relay
 from api.hub.schemas.bus import MessageSchema
 from config.access.patterns import compile_patterns
 from config.settings import Settings
@@ -97,10 +98,10 @@ def with_relay_that_ends() -> Any:
     """The hub whose relay ends at a foreign message `end`."""
     receive = Relay.receive
 
-    def receive_or_end(self: Relay, channel: str, body: bytes) -> None:
+    def receive_or_end(self: Relay, channel: str, body: bytes, *, may_read: bool = False) -> None:
         if body == b"end":
             raise End
-        receive(self, channel, body)
+        receive(self, channel, body, may_read=may_read)
 
     Relay.receive = receive_or_end  # type: ignore[method-assign]
     return wsgi.hub()
@@ -126,6 +127,12 @@ def with_short_times() -> Any:
 
     limits = transport.limits_of
     transport.limits_of = lambda settings: replace(limits(settings), request_seconds=1.5, upgrade_seconds=1.5, linger_seconds=1.5)
+    return wsgi.hub()
+
+
+def with_short_silence() -> Any:
+    """The hub whose relay measures the silence of Redis ten times as fast."""
+    link.PROBE_SECONDS, link.PING_AFTER_SECONDS, link.LOST_AFTER_SECONDS = 0.5, 1.0, 3.0
     return wsgi.hub()
 
 

@@ -19,7 +19,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from api.app import create_app, start_watch
 from api.hub.application import Hub
-from api.hub.relay import Relay
+from api.hub.relay.relay import Relay
 from api.websocket_server import create_hub
 from config import VERSION
 from config.loops import HEARTBEATS
@@ -90,9 +90,9 @@ def hub() -> Any:
     started = startup.start("hub")
     receive = Relay.receive
 
-    def held(self: Relay, channel: str, body: bytes) -> None:
-        hold("hub relay")
-        receive(self, channel, body)
+    def held(self: Relay, channel: str, body: bytes, *, may_read: bool = False) -> None:
+        if not lasts("hub relay"):  # the callback of the loop may not wait: messages are lost
+            receive(self, channel, body, may_read=may_read)
 
     Relay.receive = held  # type: ignore[method-assign]
     return DeafHub(create_hub(started.settings, started.bus, started.store, utc_now, timing=QUICK))

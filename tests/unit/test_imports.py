@@ -24,7 +24,7 @@ INJECTED = [
     ("db.bus", "jobs/analytics/rolling.py"),
     ("api.rest.listing", "api/hub/schemas/bus.py"),
     ("redis", "db/prices.py"),
-    ("eventlet", "api/hub/relay.py"),
+    ("eventlet", "api/hub/relay/relay.py"),
     ("flask", "db/gaps.py"),
 ]
 

@@ -49,6 +49,7 @@ TABLE: dict[str, Start] = {
         ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
+    "api/hub/transport/eventlet_loop.py:spawn": Start("hub", ends="a connection of the relay, or a read of missed messages"),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:init_process": Start("hub", ends="as soon as the application is loaded"),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),

@@ -21,7 +21,7 @@ from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.host import Limits
 from api.hub.transport.outbox import Outbox, gap_notice
 from api.hub.transport.session import Session
-from api.hub.transport.websocket import Watch
+from api.hub.transport.websocket import Listener, Watch
 from api.hub.transport.wire import Frame, Opcode, Replayed, event, text
 from tests.unit.oracle import read_by_client
 
@@ -420,6 +420,12 @@ class StillLoop:
     """A loop that calls nothing: the test moves the time itself."""
 
     def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
+        raise NotImplementedError
+
+    def watch_reading(self, sock: socket.socket, readable: Callable[[], None]) -> Listener:
+        raise NotImplementedError
+
+    def spawn(self, function: Callable[[], None]) -> None:
         raise NotImplementedError
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from api.hub.channels import CHANNELS, Channel
 from api.hub.fanout import Fanout
 from api.hub.messages import Message
-from api.hub.relay import Listener, Relay
+from api.hub.relay.relay import Listener, Relay
 from api.hub.topic_log import TopicLog
 from api.hub.transport.outbox import Outbox
 from db import topics
@@ -22,6 +22,7 @@ from db.bus import Bus
 from db.timestamps import utc_now
 from db.topics import Stream
 from tests.support.hub_variants import CHANNEL, LEVELS, NAMESPACE
+from tests.support.scripted_loop import ScriptedLoop
 
 NOON = "2025-11-18T12:00:00.000000Z"
 PRICE = orjson.dumps({"instrument": "EUR_USD", "price": {"bid": "1.0", "ask": "1.2", "mid": "1.1", "time": NOON}})
@@ -51,7 +52,7 @@ class Line:
         return len(data)
 
     def relay(self, bus: Bus, *listeners: Listener, channel: str = topics.PRICES) -> Relay:
-        return Relay(bus, TopicLog(), self.fanouts, {"EUR_USD"}, {channel: listeners})
+        return Relay(bus, TopicLog(), self.fanouts, {"EUR_USD"}, {channel: listeners}, ScriptedLoop())
 
     def flush(self) -> dict[str, bytes]:
         for fanout in self.fanouts.values():

@@ -70,7 +70,7 @@ def test_processes_of_up_are_concerned_by_their_own_files() -> None:
     of = {
         name: concerned(paths([name]), graph, entries)
         for name in (
-            *("jobs/store/writer.py", "jobs/observer/loop.py", "api/hub/relay.py", "api/rest/limits/slots.py", "api/access/model.py"),
+            *("jobs/store/writer.py", "jobs/observer/loop.py", "api/hub/relay/relay.py", "api/rest/limits/slots.py", "api/access/model.py"),
             *("config/gunicorn/eventlet_worker.py", "config/gunicorn/rest_worker.py", "db/bus/report.lua", "config/settings.py"),
             *("db/reports/fills.py", "ops/supervisor.py", "cli/system.py"),
         )
@@ -78,7 +78,7 @@ def test_processes_of_up_are_concerned_by_their_own_files() -> None:
     assert of == {
         "jobs/store/writer.py": ["jobs"],
         "jobs/observer/loop.py": ["observer"],
-        "api/hub/relay.py": ["hub"],
+        "api/hub/relay/relay.py": ["hub"],
         "api/rest/limits/slots.py": ["rest"],
         "api/access/model.py": ["hub", "rest"],
         "config/gunicorn/eventlet_worker.py": ["hub"],

@@ -24,6 +24,12 @@ class _Loop:
         self.readable = readable
         return self
 
+    def watch_reading(self, sock: socket.socket, readable: Callable[[], None]) -> Any:
+        raise NotImplementedError
+
+    def spawn(self, function: Callable[[], None]) -> None:
+        raise NotImplementedError
+
     def want_write(self) -> None:
         pass
 

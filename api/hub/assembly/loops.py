@@ -16,7 +16,7 @@ from api.hub.assembly.measures import HubMeasures
 from api.hub.assembly.transport import Transport
 from api.hub.health import HubHealth, live
 from api.hub.own_report import REPORT_ROUND_SECONDS
-from api.hub.relay import Relay
+from api.hub.relay.relay import Relay
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep

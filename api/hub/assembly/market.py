@@ -23,7 +23,7 @@ from api.hub.metrics.acknowledgements import Acknowledgements
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
 from api.hub.own_report import HubReport
-from api.hub.relay import Listener, Relay
+from api.hub.relay.relay import Listener, Relay
 from api.hub.rights.audience import Audience
 from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.requests import PRICE
@@ -95,7 +95,19 @@ def make_market(
         topics.HEARTBEATS: [books.heartbeat],
         topics.SCENARIO_CHANGES: [status.scenario_changed],
     }
-    by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots, status)
+    relay = Relay(
+        bus,
+        topic_log,
+        fanouts,
+        known,
+        listeners,
+        Eventlet(),
+        checked=report.received,
+        send_by_rights=Audience(clients, fanouts).send,
+        begin=partial(_take_latest, bus, snapshots, status),
+        caught_up=books.catch_up,
+        needs_bus={topics.BOOKS: books.needs_bus},
+    )
     return Market(
         instruments=instruments,
         known=known,
@@ -105,7 +117,7 @@ def make_market(
         rules=rules,
         feed=feed,
         report=report,
-        relay=Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin=begin, caught_up=books.catch_up),
+        relay=relay,
         metrics=metrics,
         reports=ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock),
         acknowledgements=Acknowledgements(store, clock),

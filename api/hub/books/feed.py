@@ -44,9 +44,9 @@ class BookFeed:
     `states` receive `stale`, and books are held back. After the next heartbeat, `states` receive
     the present state and `listeners` one snapshot of each topic.
 
-    `catch_up` and the methods that take messages belong to the loop of the relay, because they may
-    read the bus. `tick` may run in any loop. `now` is a monotonic clock in seconds, `clock` returns
-    aware UTC, and `known` are the instruments that messages may name.
+    `catch_up` and the methods that take messages belong to the relay. `catch_up`, and `book` if
+    `needs_bus` is true, read the bus. `tick` may run in any loop. `now` is a monotonic clock in
+    seconds, `clock` returns aware UTC, and `known` are the instruments that messages may name.
     """
 
     def __init__(
@@ -81,18 +81,20 @@ class BookFeed:
         """Return the state of a book; None if there is none."""
         return self._states.state(instrument)
 
-    # in the loop of the relay
+    # for the relay
+
+    def needs_bus(self, message: Message) -> bool:
+        """Return True if `book` will read the bus, because messages before this one are missing."""
+        head = message.data["snapshot"]
+        is_next = self._is_next((head["instrument"], head["depth"]), head["epoch"], head["seq"])
+        return message.data["update"] is not None and is_next is False
 
     def book(self, message: Message) -> None:
         """Take a message of `book_updates`, unless it was taken already."""
         book = book_of(message)
-        before = self._books.get(book.topic)
-        if before is None or before.epoch != book.epoch:
-            is_next = False
-        elif book.seq <= before.seq:
+        is_next = self._is_next(book.topic, book.epoch, book.seq)
+        if is_next is None:
             return
-        else:
-            is_next = book.seq == before.seq + 1
         if book.update is not None and not is_next:
             book = self._newest(book)
         self._states.live(book.topic)
@@ -135,6 +137,13 @@ class BookFeed:
         if self._heard is None and heartbeat is not None and not self._states.disconnected:
             age = (self._clock() - parse_time(heartbeat["timestamp"])).total_seconds()
             self._heard = self._now() - max(0.0, age)
+
+    def _is_next(self, topic: Topic, epoch: str, seq: int) -> bool | None:
+        """Return True if the message continues its topic; None if it was taken already."""
+        before = self._books.get(topic)
+        if before is None or before.epoch != epoch:
+            return False
+        return None if seq <= before.seq else seq == before.seq + 1
 
     def _newest(self, book: HubBook) -> HubBook:
         """Return the latest message of a topic of which messages are missing, as a snapshot."""

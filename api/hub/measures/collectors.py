@@ -14,7 +14,7 @@ from api.hub.events import Events
 from api.hub.fanout import Fanout
 from api.hub.measures.census import take_census
 from api.hub.plain.layer import PlainLayer
-from api.hub.relay import Relay
+from api.hub.relay.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from config.exposition import Collected
 from db.measures import Lags

@@ -90,11 +90,36 @@ class Watch:
         self._sock = None
 
 
+class Reading:
+    """The registration of a socket that is only read. Its callback runs in the loop itself."""
+
+    __slots__ = ("_listener", "_readable")
+
+    def __init__(self, sock: socket.socket, readable: Callable[[], None]) -> None:
+        self._readable = readable
+        self._listener: Any = hubs.get_hub().add(READ, sock.fileno(), self._on_readable, lambda _: None, lambda: None)
+
+    def _on_readable(self, _: int) -> None:
+        if self._listener is not None:  # the events of one turn are collected before the first call
+            self._readable()
+
+    def stop(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            hubs.get_hub().remove(listener)
+
+
 class Eventlet:
     """eventlet's hub as a `api.hub.transport.websocket.Loop`."""
 
     def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
         return Watch(sock, readable, writable)
+
+    def watch_reading(self, sock: socket.socket, readable: Callable[[], None]) -> Reading:
+        return Reading(sock, readable)
+
+    def spawn(self, function: Callable[[], None]) -> None:
+        eventlet.spawn_n(_guarded, function)
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         hubs.get_hub().schedule_call_global(seconds, _guarded, function)

@@ -41,11 +41,24 @@ class Watch(Protocol):
         """End the registration and close the socket."""
 
 
+class Listener(Protocol):
+    """The registration of a socket that is only read."""
+
+    def stop(self) -> None:
+        """End the registration. The socket stays open: stop before it is closed."""
+
+
 class Loop(Protocol):
-    """The part of an event loop that the transport needs. No callback may block."""
+    """The part of an event loop that the hub needs. No callback may block."""
 
     def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
         """Call `readable` when bytes have arrived, and `writable` once after each `want_write`."""
+
+    def watch_reading(self, sock: socket.socket, readable: Callable[[], None]) -> Listener:
+        """Call `readable` whenever bytes have arrived. It must not raise."""
+
+    def spawn(self, function: Callable[[], None]) -> None:
+        """Call once, in a greenlet, which may wait. An exception is logged."""
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call once, from the loop."""
@@ -60,7 +73,7 @@ class Loop(Protocol):
         """Return True if a socket is ready, whose callback waits for the present one."""
 
     def pause(self, seconds: float) -> None:
-        """Let other requests and callbacks run, from a request."""
+        """Let other requests and callbacks run, from a request or a greenlet."""
 
 
 class Peer(Protocol):

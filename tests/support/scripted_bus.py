@@ -1,0 +1,113 @@
+"""A bus in memory for the relay: streams, one live subscription, and pauses during its reads.
+
+`Bus` publishes; `events` run while the relay reads. So a test decides what happens meanwhile.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import orjson
+
+from db import topics
+from db.bus import BusError
+from db.messages import Entry, NoteBad, Stamp, ignore_bad
+
+NOON = "2025-11-18T12:00:00.000000Z"
+
+Answer = TypeVar("Answer")
+
+
+class ScriptedSubscription:
+    """A subscription; `ready` has its messages in batches."""
+
+    def __init__(self) -> None:
+        self.sock = socket.socket()
+        self.sock.close()
+        self.ready: list[tuple[str, bytes]] = []
+        self.is_lost = False
+
+    def receive(self) -> list[tuple[str, bytes]]:
+        if self.is_lost:
+            raise BusError("reset")
+        ready, self.ready = self.ready, []
+        return ready
+
+    def ping(self) -> None:
+        return
+
+    def close(self) -> None:
+        self.is_lost = True
+
+
+class ScriptedBus:
+    """The part of the bus that the relay uses.
+
+    Every read calls the next of `events` before its answer is made, and the next one after it.
+    """
+
+    def __init__(self) -> None:
+        self.present = "one"
+        self.events: list[Callable[[], None]] = []
+        self.streams: dict[str, list[Entry]] = {}
+        self.latest: dict[str, bytes] = {}
+        self.subscription: ScriptedSubscription | None = None
+        self.reads = 0
+        self.must_not_read = False
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def publish(self, topic: str, *, lost: bool = False) -> bytes:
+        """Publish a price; a `lost` one is in the stream, and the subscription does not get it."""
+        key = (topics.PRICES, topic)
+        seq = self._numbers[key] = self._numbers.get(key, 0) + 1
+        price = {"bid": "1.0", "ask": "1.2", "mid": "1.1", "time": NOON}
+        body = orjson.dumps({"instrument": topic, "price": price, "timestamp": NOON, "seq": seq, "epoch": self.present})
+        entries = self.streams.setdefault(topics.PRICES, [])
+        entries.append(Entry(b"%d-0" % (len(entries) + 1), topic, self.present, seq, body, "synthetic", None))
+        self.latest[topic] = body
+        if self.subscription is not None and not lost:
+            self.subscription.ready.append((topics.PRICES, body))
+        return body
+
+    def disconnect(self) -> None:
+        """End the subscription: its next read fails, and its messages are lost."""
+        if self.subscription is not None:
+            self.subscription.is_lost = True
+            self.subscription.ready.clear()
+
+    # for the relay
+
+    def subscribe(self, channels: Sequence[str] | None = None) -> ScriptedSubscription:
+        self._pause()
+        self.subscription = ScriptedSubscription()
+        return self.subscription
+
+    def epoch(self) -> str | None:
+        return self._read(lambda: self.present)
+
+    def position(self, channel: str, topic: str) -> Stamp | None:
+        return self._read(lambda: Stamp(self.present, self._numbers.get((channel, topic), 0)))
+
+    def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad) -> Iterator[Entry]:
+        yield from reversed(self._read(lambda: list(self.streams.get(channel, []))))
+
+    def latest_prices(self, instruments: Iterable[str] | None = None) -> Mapping[str, bytes]:
+        return self._read(lambda: dict(self.latest))
+
+    def renew_epoch(self, seen: str) -> str | None:
+        raise AssertionError("no data was lost")
+
+    def _read(self, read: Callable[[], Answer]) -> Answer:
+        if self.must_not_read:
+            raise AssertionError("the callback has read Redis")
+        self.reads += 1
+        self._pause()
+        answer = read()
+        self._pause()
+        return answer
+
+    def _pause(self) -> None:
+        if self.events:
+            self.events.pop(0)()
