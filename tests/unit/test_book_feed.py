@@ -132,6 +132,21 @@ def test_missed_seq_is_a_snapshot_of_the_message_itself_if_redis_has_no_newer_on
     assert rig.books() == [(20, 4, False)]
 
 
+@pytest.mark.parametrize(
+    ("number", "epoch", "starts", "needs"),
+    [(5, "one", False, False), (6, "one", False, True), (4, "one", False, False), (9, "one", True, False), (5, "two", False, True)],
+    ids=["next", "missed", "seen", "first of a chain", "other epoch"],
+)
+def test_feed_declares_the_messages_for_which_it_reads_the_bus(rig: Rig, number: int, epoch: str, starts: bool, needs: bool) -> None:
+    rig.publish(4, starts=True)
+    reads = rig.kept.reads
+    message = decoded(topics.BOOKS, rig.keep(number, starts=starts, epoch=epoch))
+    assert rig.feed.needs_bus(message) is needs
+    assert rig.kept.reads == reads
+    rig.feed.book(message)
+    assert rig.kept.reads == reads + needs
+
+
 def test_new_epoch_begins_with_a_snapshot(rig: Rig) -> None:
     rig.publish(1, starts=True)
     rig.publish(2, seq=1, epoch="two")

@@ -59,6 +59,59 @@ def test_deferred_call_that_raises_is_logged_and_the_process_continues() -> None
     assert done.stderr.count("Traceback") == 4
 
 
+WATCHED = """
+import socket
+
+import eventlet
+
+from api.hub.transport.eventlet_loop import Eventlet
+
+loop = Eventlet()
+ours, theirs = socket.socketpair()
+also_ours, also_theirs = socket.socketpair()
+for sock in (ours, also_ours):
+    sock.setblocking(False)
+events = []
+
+
+def readable(name, sock, other):
+    events.append((name, sock.recv(100)))
+    listeners[other].stop()  # its event of the same turn has no effect
+
+
+listeners = {}
+listeners["one"] = loop.watch_reading(ours, lambda: readable("one", ours, "two"))
+listeners["two"] = loop.watch_reading(also_ours, lambda: readable("two", also_ours, "one"))
+theirs.send(b"first")
+also_theirs.send(b"first")
+eventlet.sleep(0.05)
+print(len(events), flush=True)
+[(name, data)] = events
+listeners[name].stop()
+listeners[name].stop()
+theirs.send(b"second")
+also_theirs.send(b"second")
+eventlet.sleep(0.05)
+print(len(events), ours.fileno() >= 0 and also_ours.fileno() >= 0, flush=True)
+
+
+def fail():
+    eventlet.sleep(0)
+    raise KeyError("a fault")
+
+
+loop.spawn(fail)
+eventlet.sleep(0.05)
+print("end")
+"""
+
+
+def test_stopped_listener_is_not_called_again_and_a_spawned_fault_is_logged() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", WATCHED], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["1", "1 True", "end"], done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
 BLOCKED = """
 import logging
 import warnings

@@ -127,3 +127,18 @@ def test_snapshot_goes_to_its_listeners_alone_and_has_no_position(bus: Bus) -> N
     assert line.flush() == {"/": b"", "/metrics": b""}
     assert (relay.relayed, relay.last_message) == (0, None), "ten snapshots a second say nothing about prices"
     assert relay.skipped == {"schema": 1}
+
+
+def test_message_for_which_a_listener_reads_the_bus_waits_and_so_do_those_behind_it(bus: Bus) -> None:
+    seen: list[int] = []
+    line = Line("/", "/metrics")
+    listeners = {topics.METRICS: [lambda message: seen.append(message.data["seq"])]}
+    needs_bus = {topics.METRICS: lambda message: bool(message.data["seq"] == 2)}
+    relay = Relay(bus, TopicLog(), line.fanouts, {"EUR_USD"}, listeners, ScriptedLoop(), needs_bus=needs_bus)
+    messages = [
+        (topics.METRICS, orjson.dumps({"timestamp": NOON, "seq": seq, "epoch": "one", "numbers": {}, "strings": {}})) for seq in (1, 2, 3)
+    ]
+    assert relay.take(messages) == messages[1:]
+    assert seen == [1]
+    relay.take_with_reads(messages[1:])
+    assert seen == [1, 2, 3]
