@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from api.errors import ErrorCode
 from api.hub.health import live
-from api.hub.measures.batches import BatchTimes
 from api.hub.measures.lags import LoopLag
 from api.hub.messages import Message, decode
+from api.hub.relay.batches import BatchTimes
 from api.hub.transport.limits.states import CLOSING, REQUESTING, STATES, count_states, state_of
 from api.hub.transport.limits.totals import ENDS, NO_NAMESPACE, SERVER_FULL, ConnectionTotals, end_after, reason_of
 from config.metrics import BOOK_LAG_BUCKETS, LAG_BUCKETS

@@ -16,8 +16,8 @@ from types import MappingProxyType
 
 from api.hub.channels import CHANNELS, Channel
 from api.hub.fanout import Fanout
-from api.hub.measures.batches import BatchTimes
 from api.hub.messages import BadMessage, Message, decode
+from api.hub.relay.batches import BatchTimes
 from api.hub.relay.link import Link, Received
 from api.hub.skips import MALFORMED, Skips
 from api.hub.topic_log import Continuity, TopicLog

@@ -39,8 +39,8 @@ def hub() -> Any:
     """Return the hub; gunicorn's worker calls it after its monkey patch."""
     import wsgi
     from api.hub.fanout import sending
-    from api.hub.measures.batches import BatchTimes
     from api.hub.measures.lags import LoopLag
+    from api.hub.relay.batches import BatchTimes
 
     def push(sender: sending.Sender, boxes: Iterable[Any], frames: Sequence[Any]) -> None:
         """As before the sums of sends and bytes."""
