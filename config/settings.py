@@ -381,6 +381,10 @@ class Settings:
             return self.database_url, self.database_setting
         return self.database_direct_url, self.direct_setting
 
+    def pooler_of(self, service: str) -> str:
+        """Return the mode of the pooler that may be before the database of `service`."""
+        return "none" if self.database_pooler == "transaction" and service not in _POOLED else self.database_pooler
+
     @property
     def redis_setting(self) -> str:
         """The variables that name Redis, for messages to an operator."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
+from db.migrate import known
 from db.postgres import Cursor
 
 # Bytes per read of COPY. psycopg2's default of 8 KB would take the interpreter lock 100 times as
@@ -37,14 +38,22 @@ def copy_rows(cursor: Cursor, table: str, columns: str, lines: bytes | Iterable[
     return int(cursor.rowcount)
 
 
+def temporary(name: str) -> str:
+    """Return the name of a temporary table: with the number of the newest migration.
+
+    A session that an older version has left to a pooler may have its table, with an old shape.
+    """
+    return f"{name}_{known()[-1].partition('.')[0]}"
+
+
 def stage_rows(cursor: Cursor, table: str, columns: str, lines: bytes | Iterable[str]) -> str:
     """Copy lines into the staging table of `table`; returns its name.
 
-    The staging table is temporary. It is emptied by `empty_staging` and at the end of the
+    The staging table is temporary. It is emptied by `empty_staging` and dropped at the end of the
     transaction.
     """
     staging = _staging(table)
-    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {staging} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
+    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {staging} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP")
     copy_rows(cursor, staging, columns, lines)
     return staging
 
@@ -62,4 +71,4 @@ def empty_staging(cursor: Cursor, table: str) -> None:
 
 
 def _staging(table: str) -> str:
-    return f"{table}_staging"
+    return temporary(f"{table}_staging")

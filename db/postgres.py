@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import psycopg2
 import psycopg2.errors
@@ -16,6 +16,7 @@ from db.pool_measures import REFUSED, TIMEOUT, UNAVAILABLE, PoolMeasures
 
 Connection: TypeAlias = psycopg2.extensions.connection
 Cursor: TypeAlias = psycopg2.extensions.cursor
+Pooler: TypeAlias = Literal["none", "session", "transaction"]
 
 # NUMERIC stays the text of PostgreSQL: no Decimal is built only to be printed again.
 _AS_TEXT = psycopg2.extensions.new_type((1700,), "AS_TEXT", lambda value, _cursor: value)
@@ -38,6 +39,9 @@ class Store:
 
     A caller waits for a free connection. A statement, or such a wait, that takes longer than
     `timeout_ms` is cancelled. `measures` count the use of the pool.
+
+    `pooler` is the mode of a pooler before the database. Each session, or each transaction, then
+    sets its settings by itself: a pooler refuses or ignores those of the startup packet.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class Store:
         timeout_ms: int = 5000,
         application: str = "tickwire",
         measures: PoolMeasures | None = None,
+        pooler: Pooler = "none",
     ) -> None:
         self._url = url
+        self._pooler = pooler
         self._timeout_ms = timeout_ms
         self._application = application
         self._free: list[Connection] = []
@@ -59,7 +65,14 @@ class Store:
 
     def with_limits(self, *, pool_max: int, timeout_ms: int) -> Store:
         """The same database on a pool of its own, with other limits and the same measures."""
-        return Store(self._url, pool_max=pool_max, timeout_ms=timeout_ms, application=self._application, measures=self.measures)
+        return Store(
+            self._url,
+            pool_max=pool_max,
+            timeout_ms=timeout_ms,
+            application=self._application,
+            measures=self.measures,
+            pooler=self._pooler,
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
@@ -83,6 +96,8 @@ class Store:
         try:
             connection = self._idle() or self._connect()
             with connection.cursor() as cursor:
+                if self._pooler == "transaction":
+                    cursor.execute(_settings("LOCAL", self._timeout_ms))
                 yield cursor
             connection.commit()
             self._free.append(connection)
@@ -130,7 +145,7 @@ class Store:
             self._url,
             connect_timeout=max(2, self._timeout_ms // 1000),
             application_name=self._application,
-            options=session_options(self._timeout_ms),
+            options=session_options(self._timeout_ms) if self._pooler == "none" else "",
             # A server that vanished silently is noticed within 30 s, instead of libpq's 11 minutes.
             keepalives_idle=15,
             keepalives_interval=5,
@@ -138,12 +153,21 @@ class Store:
             tcp_user_timeout=30_000,
         )
         psycopg2.extensions.register_type(_AS_TEXT, connection)
+        if self._pooler == "session":
+            with connection.cursor() as cursor:
+                cursor.execute(_settings("SESSION", self._timeout_ms))
+            connection.commit()
         return connection
 
 
 def session_options(timeout_ms: int) -> str:
     """Return the settings of every session of a store, as a connection sends them."""
     return f"-c timezone=UTC -c statement_timeout={timeout_ms}"
+
+
+def _settings(scope: Literal["LOCAL", "SESSION"], timeout_ms: int) -> str:
+    """Return the statements for the same settings."""
+    return f"SET {scope} statement_timeout = {timeout_ms}; SET {scope} timezone = 'UTC'"
 
 
 def cooperate(wait: Callable[[Any, bool, float | None], None], seconds: float) -> None:

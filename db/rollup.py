@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from db.candles import Update, upsert_returning_newest
+from db.copy import temporary
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, one, scalar
@@ -21,32 +22,31 @@ from db.timestamps import format_time
 
 _LONGEST = timedelta(hours=26)  # above every candle: the FX day of a clock change has 25 hours
 
-_MINUTES = """
-CREATE TEMP TABLE IF NOT EXISTS rolled_minutes (symbol text, calendar text, sided boolean, minute timestamptz) ON COMMIT DELETE ROWS
-"""
-_TAKE = """
+_ROLLED = temporary("rolled_minutes")
+_MINUTES = f"CREATE TEMP TABLE {_ROLLED} (symbol text, calendar text, sided boolean, minute timestamptz) ON COMMIT DROP"
+_TAKE = f"""
 WITH taken AS (
     DELETE FROM candle_marks WHERE ctid = ANY (ARRAY(SELECT ctid FROM candle_marks ORDER BY minute DESC, symbol DESC LIMIT %s))
     RETURNING symbol, minute)
-INSERT INTO rolled_minutes
+INSERT INTO {_ROLLED}
 SELECT DISTINCT t.symbol, coalesce(i.calendar, ''), coalesce(i.kind IN ('fx', 'metal'), false), t.minute
 FROM taken t LEFT JOIN instruments i USING (symbol)
-"""
-_MONTHS = """
+"""  # noqa: S608
+_MONTHS = f"""
 SELECT DISTINCT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM')
-FROM rolled_minutes, LATERAL (VALUES (minute), (candle_start(calendar, '1d', minute))) AS moments (moment)
-"""
+FROM {_ROLLED}, LATERAL (VALUES (minute), (candle_start(calendar, '1d', minute))) AS moments (moment)
+"""  # noqa: S608
 
 # Candles of `sided` instruments, fx and metals, have bid and ask.
 # Consecutive marked minutes are read as one range, in the order of the key. Open and close are
 # looked up by the same key, at half the cost of sorting aggregates. `date_bin` is faster than
 # `date_trunc`. `first` and `last` are literals, so that the planner reads the months needed only.
-_RUNS = """
+_RUNS = f"""
     SELECT symbol, sided, min(minute) AS first, max(minute) + interval '1 minute' AS last FROM (
         SELECT *, minute - row_number() OVER (PARTITION BY symbol ORDER BY minute) * interval '1 minute' AS run
-        FROM rolled_minutes {where}) AS numbered
+        FROM {_ROLLED} {{where}}) AS numbered
     GROUP BY symbol, sided, run
-"""
+"""  # noqa: S608
 _MINUTE = "time >= %(first)s AND time < %(last)s AND time >= minutes.minute AND time < minutes.minute + interval '1 minute'"
 
 _FROM_TRADES = f"""
@@ -66,8 +66,8 @@ ORDER BY symbol, minute
 
 # Candles of an exchange are made from its trades, if it sends them. Its quotes make no candles, and
 # quotes of other sources make none in a minute that has trades. OFFSET forces a lookup per minute.
-_NO_TRADES = """WHERE NOT EXISTS (
-    SELECT FROM raw_trades t WHERE t.symbol = rolled_minutes.symbol AND time >= %(first)s AND time < %(last)s
+_NO_TRADES = f"""WHERE NOT EXISTS (
+    SELECT FROM raw_trades t WHERE t.symbol = {_ROLLED}.symbol AND time >= %(first)s AND time < %(last)s
     AND time >= minute AND time < minute + interval '1 minute' OFFSET 0)"""
 _MAKES_CANDLES = "source <> ALL (%(without_candles)s)"
 _QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol AND {_MINUTE} AND {_MAKES_CANDLES} ORDER BY"  # noqa: S608
@@ -107,7 +107,7 @@ def _side(side: str) -> str:
 
 _FROM_BELOW = f"""
 SELECT marked.symbol, %(interval)s, marked.start, candle_end(calendar, %(interval)s, marked.start), candle.*
-FROM (SELECT DISTINCT symbol, calendar, candle_start(calendar, %(interval)s, minute) AS start FROM rolled_minutes) AS marked, LATERAL (
+FROM (SELECT DISTINCT symbol, calendar, candle_start(calendar, %(interval)s, minute) AS start FROM {_ROLLED}) AS marked, LATERAL (
     SELECT (array_agg(open ORDER BY start_time))[1], max(high), min(low), (array_agg(close ORDER BY start_time))[count(*)],
         {_side("bid")}, {_side("ask")}, sum(volume), sum(trades), candle_end(calendar, %(interval)s, marked.start) <= %(ended)s,
         CASE WHEN min(source) = max(source) THEN min(source) WHEN bool_or(source = 'trades') THEN 'trades' ELSE 'ticks' END, true
@@ -142,7 +142,7 @@ def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[s
     """
     cursor.execute(_MINUTES)
     cursor.execute(_TAKE, (most,))
-    cursor.execute("SELECT count(*), min(minute), max(minute) FROM rolled_minutes")
+    cursor.execute(f"SELECT count(*), min(minute), max(minute) FROM {_ROLLED}")  # noqa: S608
     marks, first, last = one(cursor)
     if not marks:
         return RollupStep(0, [])

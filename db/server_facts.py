@@ -39,12 +39,16 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """Facts about a server and the rights of our role; `rights` is None if they are unknown."""
+    """Facts about a server and the rights of our role; `rights` is None if they are unknown.
+
+    `shares_sessions` is True if a pooler in transaction mode is before it; False unless examined.
+    """
 
     version: str
     version_number: int
     encoding: str
     rights: Rights | None
+    shares_sessions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

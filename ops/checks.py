@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from config.loops import PROCESS_END, UNFIT_CODE
@@ -14,11 +15,12 @@ from config.secrets import scrub
 from config.settings import Settings
 from db.bounded import Unreached
 from db.bus import Bus, BusError, BusLoginRefused, RedisFacts
+from db.poolers import shares_sessions
 from db.postgres import StoreError
 from db.server_facts import address_of, read_facts
 from db.timestamps import utc_now
 from ops.process import StartError, Unfit
-from ops.servers import BUS_CHECKS, DATABASE_CHECKS, EMBEDDED_BUS, Finding, Kind, Server, no_bus, no_database
+from ops.servers import BUS_CHECKS, DATABASE_CHECKS, EMBEDDED_BUS, Finding, Kind, Server, needs_sessions, no_bus, no_database
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +144,19 @@ def _findings(service: str, servers: Iterable[Server], attempt: float = ATTEMPT_
     return {server: found[server] for server in threads}
 
 
-def judge_database(service: str, server: Server, attempt: float = ATTEMPT_SECONDS, whole: float = WHOLE_SECONDS) -> list[Finding]:
-    """Return the findings about a PostgreSQL for this process or command."""
+def judge_database(
+    service: str, server: Server, attempt: float = ATTEMPT_SECONDS, whole: float = WHOLE_SECONDS, *, probes: bool = True
+) -> list[Finding]:
+    """Return the findings about a PostgreSQL for this process or command.
+
+    Without `probes`, a pooler is not looked for.
+    """
+    end = time.monotonic() + whole - _SPARE_SECONDS
     try:
-        facts = read_facts(server.url, attempt_seconds=attempt, seconds=whole - _SPARE_SECONDS)
+        facts = read_facts(server.url, attempt_seconds=attempt, seconds=end - time.monotonic())
+        if probes and needs_sessions(service) and facts.rights is not None:  # the server is not too old
+            shares = shares_sessions(server.url, attempt_seconds=attempt, seconds=end - time.monotonic())
+            facts = replace(facts, shares_sessions=shares)
     except StoreError as error:
         return [no_database(server, error)]
     return [finding for row in DATABASE_CHECKS if not row.skipped(service) and (finding := row.judge(server, facts))]

@@ -20,7 +20,7 @@ from db.server_facts import FIRST_VERSION, Rights, ServerFacts
 
 _FIRST_REDIS = (6, 2)
 _PROCESSES = frozenset({"jobs", "books", "observer", "hub", "rest"})  # they do not migrate; all commands with a check do
-_READING = frozenset({"hub", "rest"})  # they make no temporary table
+_READING = frozenset({"hub", "rest"})  # they make no temporary table and hold no lock of a session
 DOCTOR = "doctor"  # the command that looks at everything
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _PUBSUB_BYTES = 64 * 1024 * 1024  # for a subscriber that is behind
@@ -170,6 +170,18 @@ def _temporary(server: Server, found: Rights) -> Finding | None:
     return Finding(Kind.UNFIT, text, (mend,))
 
 
+def _pooler(server: Server, found: ServerFacts) -> Finding | None:
+    if not found.shares_sessions:
+        return None
+    text = "DATABASE_DIRECT_URL goes through a transaction pooler: set it to the PostgreSQL server itself"
+    return Finding(Kind.UNFIT, text)
+
+
+def needs_sessions(service: str) -> bool:
+    """Return True for a process or command that a pooler in transaction mode does not serve."""
+    return service not in _READING and service != DOCTOR  # it examines poolers by itself
+
+
 def _by_rights(judge: Callable[[Server, Rights], Finding | None]) -> Callable[[Server, ServerFacts], Finding | None]:
     """Let the row pass if the server is too old to show the rights: its version is an error."""
     return lambda server, found: None if found.rights is None else judge(server, found.rights)
@@ -257,6 +269,7 @@ DATABASE_CHECKS: tuple[Check[ServerFacts], ...] = (
     Check("create", _by_rights(_create), skipped=lambda service: service in _PROCESSES),
     Check("tables", _by_rights(_tables), skipped=lambda service: service in _PROCESSES),
     Check("temporary", _by_rights(_temporary), skipped=lambda service: service in _READING),
+    Check("pooler", _pooler, skipped=lambda service: not needs_sessions(service)),
 )
 BUS_CHECKS: tuple[Check[RedisFacts], ...] = (
     Check("redis version", _redis_version),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from config.logs import setup as logs
 from config.settings import Settings
 from db.bus import Bus
-from db.postgres import Store
+from db.postgres import Pooler, Store
 from db.timestamps import utc_now
 from ops import checks, log_forwarder
 
@@ -69,4 +70,5 @@ def open_store(settings: Settings, service: str, *, url: str | None = None, pool
         pool_max=settings.db_pool_max if pool_max is None else pool_max,
         timeout_ms=settings.db_timeout_ms,
         application=f"tickwire-{service}",
+        pooler=cast(Pooler, settings.pooler_of(service)),
     )

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from db import diagnosis
+from db import diagnosis, poolers
 from db.bounded import bounded
 from db.bus import Bus, Parked, Pending, RedisFacts
 from db.bus.processes.checks import pubsub_limit
@@ -76,10 +76,10 @@ def _database_tasks(subject: Subject, server: Server) -> dict[str, Callable[[], 
     service = {READER: "hub", WRITER: "jobs"}.get(server.role, DOCTOR)
     limits = {"attempt_seconds": ATTEMPT_SECONDS, "seconds": WHOLE_SECONDS}
     return {
-        "database_findings": partial(judge_database, service, server),
+        "database_findings": partial(judge_database, service, server, probes=False),
         "database": partial(_database_state, subject, server.url),
-        "shares_sessions": partial(diagnosis.shares_sessions, server.url, **limits),
-        "refusal": partial(diagnosis.refusal, server.url, timeout_ms=subject.settings.db_timeout_ms, **limits),
+        "shares_sessions": partial(poolers.shares_sessions, server.url, **limits),
+        "refusal": partial(poolers.refusal, server.url, timeout_ms=subject.settings.db_timeout_ms, **limits),
     }
 
 

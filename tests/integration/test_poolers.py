@@ -1,4 +1,7 @@
-"""PgBouncer between our processes and PostgreSQL: `manage.py doctor` accepts session mode alone."""
+"""PgBouncer between our processes and PostgreSQL.
+
+Transaction mode serves the hub and REST, and no other process. `manage.py doctor` finds poolers.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,25 @@ import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
 
-from db import diagnosis
-from db.postgres import Store
+from config.settings import Settings
+from db import poolers
+from db.leadership import Leadership
+from db.postgres import Store, StoreError
+from db.prices import PriceRow, insert_prices
+from ops import running
 from ops.process import Process
 from ops.supervisor import Supervisor
-from tests.conftest import Servers, new_database
+from tests.conftest import Servers, new_database, settings_for
+from tests.support import processes
 from tests.support.examined import Examined, as_text, examined
-from tests.support.processes import free_port
+from tests.support.processes import Web, free_port
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
@@ -98,7 +106,128 @@ def test_pooler_that_refuses_our_sessions_is_found(system: Examined) -> None:
 
 def test_probe_leaves_no_value_on_the_sessions_of_a_pooler(servers: Servers) -> None:
     with new_database(servers) as direct, pgbouncer(direct, "pool_mode = transaction") as url:
-        assert diagnosis.shares_sessions(url, attempt_seconds=5, seconds=10)
+        assert poolers.shares_sessions(url, attempt_seconds=5, seconds=10)
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('tickwire.probe', true)")
             assert cursor.fetchall() in ([("",)], [(None,)])
+
+
+TRANSACTION = ("pool_mode = transaction", "default_pool_size = 2")  # without `ignore_startup_parameters`
+
+
+@pytest.fixture(scope="module")
+def direct(servers: Servers) -> Iterator[str]:
+    """The address of a database whose defaults differ from the settings of our sessions."""
+    with new_database(servers) as url, closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        name = url.rsplit("/", 1)[1]
+        connection.cursor().execute(f"ALTER DATABASE {name} SET timezone TO 'Asia/Tokyo'")
+        yield url
+
+
+@pytest.fixture(scope="module")
+def pooled(direct: str) -> Iterator[str]:
+    """The address of the same database through a pooler in transaction mode."""
+    with pgbouncer(direct, *TRANSACTION) as url:
+        yield url
+
+
+def shown(store: Store) -> tuple[str, str]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT current_setting('statement_timeout'), current_setting('timezone')")
+        timeout, zone = cursor.fetchone() or ("", "")
+        return timeout, zone
+
+
+def test_each_transaction_has_its_settings(direct: str, pooled: str) -> None:
+    with (
+        closing(Store(pooled, timeout_ms=1234, pooler="transaction")) as store,
+        closing(Store(pooled, timeout_ms=777, pooler="transaction")) as other,
+    ):
+        assert [shown(each) for each in (store, other, store)] == [("1234ms", "UTC"), ("777ms", "UTC"), ("1234ms", "UTC")]
+        with pytest.raises(StoreError, match="statement timeout"), other.transaction() as cursor:
+            cursor.execute("SELECT pg_sleep(30)")
+        assert shown(other) == ("777ms", "UTC")
+    with closing(Store(direct, timeout_ms=1234)) as store:
+        assert shown(store) == ("1234ms", "UTC")
+    with closing(psycopg2.connect(pooled)) as connection, connection.cursor() as cursor:  # nothing stays on a session
+        cursor.execute("SELECT current_setting('statement_timeout'), current_setting('timezone')")
+        assert cursor.fetchone() == ("0", "Asia/Tokyo")
+
+
+def test_session_of_a_pooler_in_session_mode_has_its_settings(direct: str) -> None:
+    with pgbouncer(direct, "pool_mode = session") as url, closing(Store(url, timeout_ms=1234, pooler="session")) as store:
+        assert [shown(store) for _ in range(2)] == [("1234ms", "UTC")] * 2
+
+
+def test_pooler_refuses_the_settings_of_a_session(pooled: str) -> None:
+    with closing(Store(pooled)) as store, pytest.raises(StoreError, match="unsupported startup parameter"):
+        store.ping()
+
+
+def test_lock_of_a_session_has_two_holders_behind_the_pooler_and_one_before_it(direct: str, pooled: str) -> None:
+    """The reason for the direct address: PgBouncer gives one session to both."""
+    with pgbouncer(direct, "pool_mode = transaction", "default_pool_size = 1", "ignore_startup_parameters = options") as url:
+        assert leaders(url) == 2
+    assert leaders(direct) == 1
+
+
+def leaders(url: str) -> int:
+    candidates = [Leadership(url) for _ in range(2)]
+    try:
+        return sum(each.win() for each in candidates)
+    finally:
+        for each in candidates:
+            each.resign()
+
+
+def test_lock_of_a_transaction_has_one_holder_behind_the_pooler(pooled: str) -> None:
+    lock = "SELECT pg_try_advisory_xact_lock(hashtext('tickwire roll-up'))"
+    with closing(Store(pooled, pooler="transaction")) as store, store.transaction() as first, store.transaction() as second:
+        found = []
+        for cursor in (first, second):
+            cursor.execute(lock)
+            found.append(cursor.fetchone())
+    assert found == [(True,), (False,)]
+
+
+def test_temporary_table_of_an_old_version_is_not_used(direct: str) -> None:
+    """A session that a pooler keeps may have a staging table of an old shape."""
+    time = "2025-01-01T00:00:00.000000Z"
+    row = PriceRow("EUR_USD", time, time, "1.09380", "1.09390", "1.09385", None, "oanda", "e", 1)
+    with closing(Store(direct, pool_max=1)) as store:
+        with store.transaction() as cursor:
+            cursor.execute("CREATE TEMP TABLE prices_staging (instrument text) ON COMMIT DELETE ROWS")
+        with store.transaction() as cursor:
+            assert insert_prices(cursor, [row]).new == 1
+        with store.transaction() as cursor:
+            cursor.execute("SELECT relname FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'")
+            assert cursor.fetchall() == [("prices_staging",)]
+
+
+@pytest.fixture(scope="module")
+def settings(servers: Servers, direct: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_for(direct, servers.redis_url, tmp_path_factory.mktemp("pooled") / "var")
+
+
+@pytest.mark.slow
+def test_hub_and_rest_work_behind_the_pooler_and_jobs_refuse_it(settings: Settings, pooled: str, tmp_path: Path) -> None:
+    behind = {"DATABASE_URL": pooled, "DATABASE_DIRECT_URL": str(settings.database_url), "DATABASE_POOLER": "transaction"}
+    with ExitStack() as stack:
+        rest, hub = (Web(name, settings, tmp_path / f"{name}.log", **behind) for name in ("rest", "hub"))
+        jobs = [
+            stack.enter_context(processes.jobs(settings, tmp_path / f"{name}.log", **environ))
+            for name, environ in {
+                "direct": {**behind, "DATABASE_DIRECT_URL": pooled},
+                "undeclared": {"DATABASE_URL": pooled},
+            }.items()
+        ]
+        for web in (rest, hub):
+            stack.enter_context(web)
+        for each in jobs:
+            assert each.popen is not None
+            assert each.popen.wait(30) == 2, each.output()
+            assert "DATABASE_DIRECT_URL goes through a transaction pooler: set it to the PostgreSQL server itself" in each.output()
+        for path in ("/ticks?symbol=EUR_USD", "/symbols", "/health/ready"):
+            assert running.answers(rest.url, path), rest.output()[-2000:]
+        assert running.answers(hub.url, "/hub/health")
