@@ -20,9 +20,9 @@ from api.hub.plain.layer import PlainLayer
 from api.hub.relay.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
-from api.hub.transport.http_requests import refusal_body, refused
 from api.hub.transport.web.door import Application
 from api.hub.transport.web.early import Early, EarlyCredentials
+from api.hub.transport.web.http_requests import refusal_body, refused
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 

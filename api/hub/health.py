@@ -12,7 +12,7 @@ from api.access.model import OBSERVE, Authenticator
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, Refusal
 from api.hub.stats import RelayState
-from api.hub.transport.http_requests import refusal_headers, request_handshake
+from api.hub.transport.web.http_requests import refusal_headers, request_handshake
 from api.refresh.service import AccessControl
 from config.access.modes import REQUIRED
 from config.loops import liveness

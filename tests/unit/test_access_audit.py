@@ -12,8 +12,8 @@ from api.access.authenticator import CallerAuthenticator
 from api.access.model import Access, anonymous
 from api.access.table import AccessTable, Tables
 from api.errors import Unauthorized
-from api.hub.transport.http_requests import Refused
 from api.hub.transport.web.credentials import RequestCredentials
+from api.hub.transport.web.http_requests import Refused
 from config.access.modes import REQUIRED
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)

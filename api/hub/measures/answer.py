@@ -11,7 +11,7 @@ from api.access.audit import Audit
 from api.access.model import OBSERVE, Authenticator
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, forbidden_scope
-from api.hub.transport.http_requests import refusal_headers, request_handshake
+from api.hub.transport.web.http_requests import refusal_headers, request_handshake
 from config.exposition import Exposition, Representation, render, represent_text
 from config.http_errors import http_error_body
 

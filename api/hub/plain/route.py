@@ -12,9 +12,9 @@ import orjson
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal
 from api.hub.plain.sockets import PlainSockets
-from api.hub.transport.http_requests import credential_headers, refusal_headers
 from api.hub.transport.plain_socket import PlainSocket
 from api.hub.transport.web.door import Application
+from api.hub.transport.web.http_requests import credential_headers, refusal_headers
 from api.hub.transport.websocket import WebSocket, accept, is_upgrade
 from config.http_errors import http_error_body
 from config.logs.client import client_fields

@@ -22,7 +22,6 @@ from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import kept_headers, refused
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.deadlines import Deadlines
 from api.hub.transport.limits.floods import Floods
@@ -32,6 +31,7 @@ from api.hub.transport.limits.totals import SERVER_FULL, ConnectionTotals
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import CLOSE, NOOP, GapNotice, Session
 from api.hub.transport.web.credentials import RequestCredentials
+from api.hub.transport.web.http_requests import kept_headers, refused
 from api.hub.transport.web.requests import EngineRequests, StartResponse
 from api.hub.transport.websocket import Loop, WebSocket
 from api.hub.transport.wire import Frame

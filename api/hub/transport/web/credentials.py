@@ -9,8 +9,8 @@ from api.access.audit import Audit, NoAudit
 from api.access.credentials import Credential, read_credential
 from api.access.model import Authenticator, Handshake, Presented
 from api.errors import Refusal, Unauthorized
-from api.hub.transport.http_requests import credential_headers, refused
 from api.hub.transport.session import Session
+from api.hub.transport.web.http_requests import credential_headers, refused
 
 PRESENTED = "tickwire.presented"  # in an environment: the result of an earlier check
 

@@ -11,7 +11,7 @@ from api.access.counts import HOST, ORIGIN, AccessCounts
 from api.access.credentials import refuse_query
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
 from api.errors import Refusal
-from api.hub.transport.http_requests import refusal_body
+from api.hub.transport.web.http_requests import refusal_body
 from api.refused_origins import RefusedOrigins
 from config.http_errors import http_error_body
 

@@ -19,9 +19,9 @@ from api.access.hosts import Hosts, Origins
 from api.access.model import Presented
 from api.access.peers import Peers
 from api.errors import Refusal, Unauthorized
-from api.hub.transport.http_requests import Refused, answer_headers, refused
 from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.head import Head, read_head
+from api.hub.transport.web.http_requests import Refused, answer_headers, refused
 
 _MAX_REMEMBERED = 64  # query strings
 _TARGET = "/socket.io/?"

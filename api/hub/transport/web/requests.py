@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, answer_headers, bad_request, read_body, too_large, unknown_sid
 from api.hub.transport.limits.floods import Floods
 from api.hub.transport.limits.totals import PROTOCOL_ERROR
 from api.hub.transport.session import Session
 from api.hub.transport.web.credentials import RequestCredentials
+from api.hub.transport.web.http_requests import Refused, answer_headers, bad_request, read_body, too_large, unknown_sid
 from api.hub.transport.web.upgrade import UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
