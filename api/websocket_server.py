@@ -26,7 +26,7 @@ from api.hub.assembly.loops import loops_of, make_health, start_loops
 from api.hub.assembly.market import make_market
 from api.hub.assembly.measures import make_measures
 from api.hub.assembly.plain import PLAIN_ROUTES, connect_plain, make_plain
-from api.hub.assembly.transport import make_transport
+from api.hub.assembly.transport import choose_loop, make_transport
 from api.hub.stats import Stats
 from api.hub.transport.eventlet_loop import detach, wait_for_socket
 from api.hub.transport.web.door import Door
@@ -56,6 +56,7 @@ def create_hub(
 
     `authenticator` decides about every client; by default the one of the settings does.
     """
+    choose_loop(settings)
     cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
     room = make_room(settings.websocket_max_clients, PLAIN_ROUTES * settings.ws_max_connections)
     settings = replace(settings, websocket_max_clients=room.clients, ws_max_connections=max(1, room.plain // PLAIN_ROUTES))

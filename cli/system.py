@@ -66,6 +66,8 @@ def up(reloads: bool, only: tuple[str, ...]) -> None:
     records = logs.keep_records("up")
     folder = chosen.hub_data_dir
     with plain_errors():
+        if "hub" in roles:
+            startup.check_fanout_loop(chosen)
         checks.check("up", checks.own_servers(chosen, "up"))
         if chosen.database_url and chosen.database_url != chosen.database_direct_url:  # of the hub and REST
             checks.check("hub", checks.own_servers(chosen, "hub")[:1])

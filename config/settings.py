@@ -25,6 +25,8 @@ from config.access.scopes import SCOPES
 from config.books import checks as book_checks
 from config.books.fields import AUDITS, DELAY_MS_RANGE, HEARTBEAT_RANGE, MARKET_NAMES, QUEUE_RANGE, BookSymbols
 from config.books.markets import defaults_of
+from config.fanout_loop import AUTO as AUTO_LOOP
+from config.fanout_loop import FANOUT_LOOPS
 from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
 from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
 from config.process.variables import read_variables, variables_of
@@ -97,6 +99,8 @@ class Settings:
     # before it is disconnected. Prices conflate to the latest per instrument before that.
     outbox_limit_bytes: int = _var(WholeNumber(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
     outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
+    # The loop that sends a broadcast: auto (in C if the extension is installed), python or c.
+    fanout_loop: str = _var(Str(load_default=AUTO_LOOP, validate=validate.OneOf(FANOUT_LOOPS)))
     # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
     # above it `recovered` is false.
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import cast
 
+from config.fanout_loop import EXTENSION, MISSING, C
 from config.logs import setup as logs
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Pooler, Store
 from db.timestamps import utc_now
 from ops import checks, log_forwarder
+from ops.process import Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,12 @@ def start(service: str, *, waits_for_database: bool = False) -> Started:
     bus = open_bus(settings)
     log_forwarder.start(records, bus)
     return Started(settings, bus, open_store(settings, service))
+
+
+def check_fanout_loop(settings: Settings) -> None:
+    """Raise `Unfit` if the hubs would need an extension that is not installed."""
+    if settings.fanout_loop == C and find_spec(EXTENSION) is None:
+        raise Unfit(MISSING)
 
 
 def missing_servers(service: str) -> str:

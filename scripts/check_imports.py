@@ -54,6 +54,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "apispec": ("api/asyncapi.py", "api/rest/schemas/security.py"),
     "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
+    "tickwire_sendmany": ("api/hub/transport/send_many.py",),
     "click, rich": ("cli/", "manage.py"),
     "ops.startup": (
         "cli/",

@@ -3,15 +3,17 @@
 #   scripts/venv.sh requirements.txt [requirements-dev.txt …]
 # A stamp per set of files holds their checksum, so that the next run takes no time. While the file
 # .venv/.installing exists, an installation is incomplete. A package whose hash is not in the files is
-# refused.
+# refused. The extension in native/ is built too, if there is a compiler; the hub works without it.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
+EXTENSION="native/sendmany/*.c native/sendmany/*.py native/sendmany/*.pyi native/sendmany/*.toml"
 stamp=.venv/.installed-$(echo "$*" | tr -c 'a-z.\n' '-')
 
 say() { echo "$*" >&2; }
 
-checksum() { { .venv/bin/python -c 'import sys; print(sys.version)' && cat "$@"; } | cksum; }
+# shellcheck disable=SC2086  # the patterns are meant
+checksum() { { .venv/bin/python -c 'import sys; print(sys.version)' && cat "$@" $EXTENSION; } | cksum; }
 
 check_python() {
     if ! command -v "$PYTHON" >/dev/null; then
@@ -41,6 +43,17 @@ create() {
     exit 1
 }
 
+# In a copy: files that an earlier build has left could replace one that fails.
+build_extension() {
+    copy=$(mktemp -d)
+    mkdir -p "$copy/native/sendmany"
+    # shellcheck disable=SC2086  # the patterns are meant
+    cp $EXTENSION "$copy/native/sendmany"
+    (cd "$copy" && "$OLDPWD/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-input --no-deps --no-build-isolation ./native/sendmany) >&2 || true
+    rm -rf "$copy"
+    .venv/bin/python -c 'import tickwire_sendmany' 2>/dev/null || say "no C compiler: the hub uses the Python loop"
+}
+
 if [ -e .venv/.installing ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     check_python
     create
@@ -54,5 +67,6 @@ options=
 for file; do options="$options -r $file"; done
 # shellcheck disable=SC2086  # word splitting is intended
 .venv/bin/python -m pip install -q --require-hashes --disable-pip-version-check --no-input $options
+build_extension
 checksum "$@" >"$stamp"
 rm .venv/.installing

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from api.hub.transport import send_many
 from api.hub.transport.engineio_server import EngineServer
 from db.sessions import MarketSession
 
@@ -58,5 +59,6 @@ class Stats:
             "memory_usage_mb": round(self._process.memory_info().rss / 2**20, 1),
             "redis_connected": self._relay.connected,
             "last_message_age_seconds": None if last is None else round(now - last, 3),
+            "fanout_loop": send_many.KIND,
             "open_sessions": [session.name for session in self._sessions if session.is_open(moment)],
         }

@@ -455,14 +455,14 @@ def test_connected_that_raises_closes_that_client_alone(name: str, faulty_hub: t
 def test_health_is_503_while_the_hub_has_no_redis(shared_settings: Settings, tmp_path: Path) -> None:
     with (
         Breakable(embedded.redis(tmp_path), tmp_path) as redis,
-        Web("hub", settings_for(str(shared_settings.database_url), redis.url, tmp_path), tmp_path / "hub.log") as hub,
+        Web("hub", settings_for(str(shared_settings.database_url), redis.url, tmp_path), tmp_path / "hub.log", FANOUT_LOOP="python") as hub,
     ):
 
         def health() -> tuple[int, Any]:
             status, body = running.get(hub.url, "/hub/health", 10)
             return status, orjson.loads(body)
 
-        known = {"access": "current", "sessions": 0}
+        known = {"access": "current", "sessions": 0, "fanout_loop": "python"}
         until(lambda: health()[0] == 200, 60, "health")
         with PythonClient(hub.url):
             assert health()[1] | {"sessions": 0} == {**known, "status": "healthy", "redis_connected": True}

@@ -189,7 +189,7 @@ def test_health_has_details_for_callers_that_observe(server: Server, keys: Keys,
     assert json.loads(server.request("GET", "/hub/health").body) == {"status": "healthy", "redis_connected": True}
     assert set(json.loads(server.request("GET", "/hub/health", headers={"X-API-Key": key}).body)) == {"status", "redis_connected"}
     body = json.loads(server.request("GET", "/hub/health", headers={"Authorization": f"Bearer {observer}"}).body)
-    assert set(body) == {"status", "redis_connected", "access", "sessions"}
+    assert set(body) == {"status", "redis_connected", "access", "sessions", "fanout_loop"}
     assert body["access"] == "current"
     bad = server.request("GET", "/hub/health", headers={"X-API-Key": UNKNOWN_KEY})
     assert (bad.status, bad.headers["www-authenticate"]) == (401, f'{CHALLENGE}, error="invalid_token"')

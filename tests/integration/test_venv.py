@@ -48,6 +48,7 @@ def wheel(folder: Path) -> str:
 def test_package_with_another_hash_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/venv.sh", tmp_path / "scripts")
+    shutil.copytree(ROOT / "native", tmp_path / "native")
     digest = wheel(tmp_path)
     environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
 
@@ -63,3 +64,5 @@ def test_package_with_another_hash_is_not_installed(tmp_path: Path) -> None:
     done = install(f"grain==1.0 --hash=sha256:{digest}")
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob(".venv/lib/python3*/site-packages/grain.py"))
+    # This environment has no setuptools, so that pip fails.
+    assert "no C compiler: the hub uses the Python loop" in done.stderr

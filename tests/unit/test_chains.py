@@ -85,13 +85,13 @@ class World:
 
     def make_room(self, room: int) -> None:
         self.socket.room = room
-        if self.outbox._send is None:
+        if self.outbox._has_socket is False:
             self.outbox.open(self.socket.send)
         else:
             self.outbox.drain()
 
     def poll(self, most: int) -> None:
-        if self.outbox._send is None:
+        if self.outbox._has_socket is False:
             for frame in self.outbox.take(most):
                 self.received.append(frame.packet)
                 self.client.receive(frame.packet)

@@ -11,7 +11,22 @@ import yaml
 from tests.support.processes import ROOT
 
 
+def stages() -> list[list[tuple[str, str]]]:
+    """Return (instruction, arguments) of each stage of the Dockerfile."""
+    found: list[list[tuple[str, str]]] = []
+    for name, rest in all_instructions():
+        if name == "FROM":
+            found.append([])
+        found[-1].append((name, rest))
+    return found
+
+
 def instructions() -> list[tuple[str, str]]:
+    """Return the instructions of the last stage, which becomes the image."""
+    return stages()[-1]
+
+
+def all_instructions() -> list[tuple[str, str]]:
     """Return (instruction, arguments) of the Dockerfile, with continued lines joined."""
     text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -19,8 +34,9 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def copied() -> list[str]:
-    """Return every source of a COPY, without trailing slashes."""
-    return [word.rstrip("/") for name, rest in instructions() if name == "COPY" for word in rest.split()[:-1]]
+    """Return every source of a COPY from the checkout, without trailing slashes."""
+    copies = [rest.split() for name, rest in all_instructions() if name == "COPY"]
+    return [word.rstrip("/") for words in copies if not words[0].startswith("--from") for word in words[:-1]]
 
 
 def test_image_has_the_files_of_the_commands() -> None:
@@ -50,9 +66,21 @@ def test_image_has_the_files_of_the_commands() -> None:
 
 def test_folder_keeps_its_path_in_the_image() -> None:
     for name, rest in instructions():
-        if name == "COPY":
+        if name == "COPY" and not rest.startswith("--from"):
             *sources, target = rest.split()
             assert target == "./" or sources == [target]
+
+
+def test_extension_is_built_in_a_stage_of_its_own() -> None:
+    build, image = stages()
+    assert build[0][1] == f"{image[0][1]} AS build"
+    steps = [rest for name, rest in build if name == "RUN"]
+    assert any("apt-get install" in step and "gcc" in step for step in steps)
+    assert any("pip wheel" in step and "./native/sendmany" in step for step in steps)
+    assert any("--require-hashes" in step for step in steps)
+    assert not any("apt-get" in rest for _, rest in image), "the image has no compiler"
+    assert ("COPY", "--from=build /build/wheels/ wheels/") in image
+    assert any("pip install --no-index" in rest and "wheels/*.whl" in rest for _, rest in image)
 
 
 def test_image_has_a_supported_python_and_no_root() -> None:

@@ -1,13 +1,15 @@
 """The outbox against a socket that takes any number of bytes at a time.
 
-Frames are complete and in order; each price arrives or is reported as dropped.
+Frames are complete and in order; each price arrives or is reported as dropped. Every case sends by
+`push`, and by the loop over a group. A real socket does not take a chosen number of bytes, so the
+loop is that of Python here; `test_send_many.py` has real sockets and both loops.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from unittest import mock
 
 import engineio
@@ -15,18 +17,32 @@ import orjson
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from api.hub.fanout.sending import Sender
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.host import Limits
-from api.hub.transport.outbox import Outbox, gap_notice
+from api.hub.transport.outbox import NO_DESCRIPTOR, Outbox, gap_notice
+from api.hub.transport.send_many import Group
 from api.hub.transport.session import Session
 from api.hub.transport.websocket import Listener, Watch
 from api.hub.transport.wire import Frame, Opcode, Replayed, event, text
+from config.fanout_loop import PYTHON
+from tests.support.pairs import form
 from tests.unit.oracle import read_by_client
 
 LIMIT = 600
 KEYS = ("EUR_USD", "GBP_USD", "USD_JPY")
+UNUSED = 2**30  # a descriptor for the loop of Python, which does not use it
+SENDER = Sender(lambda seconds, function: None, lambda: False)
+_in_groups = False  # True if `push` sends by the loop over a group
+
+
+@pytest.fixture(autouse=True, scope="module", params=["push", PYTHON])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    with form(PYTHON), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "_in_groups", request.param == PYTHON)
+        yield
 
 
 class Socket:
@@ -37,6 +53,9 @@ class Socket:
         self.gone = False
         self.taken = b""
         self.sent: list[bytes] = []  # the data of each send()
+
+    def fileno(self) -> int:
+        return NO_DESCRIPTOR
 
     def send(self, data: bytes) -> int:
         self.sent.append(data)
@@ -82,7 +101,10 @@ def alert(seq: int, padding: int = 0) -> Frame:
 
 
 def push(outbox: Outbox, frames: Sequence[Frame]) -> None:
-    outbox.push(b"".join(frame.wire for frame in frames), frames)
+    if _in_groups:
+        SENDER.push(Group([outbox]), frames)
+    else:
+        outbox.push(b"".join(frame.wire for frame in frames), frames)
 
 
 def notice(packet: bytes) -> dict[str, int] | None:
@@ -161,8 +183,8 @@ class Machine(RuleBasedStateMachine):
     @rule(room=st.one_of(st.integers(1, 60), st.integers(1, 3000)))
     def make_room(self, room: int) -> None:
         self.socket.room = room
-        if self.outbox._send is None:
-            self.outbox.open(self.socket.send)
+        if self.outbox._has_socket is False:
+            self.outbox.open(self.socket.send, UNUSED)
         else:
             self.outbox.drain()
 
@@ -179,7 +201,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def waiting_calls_the_owner(self) -> None:
-        if self.outbox._send is None:
+        if self.outbox._has_socket is False:
             assert self.owner.calls["queued"] or not self.pushed
         elif self.outbox.size:
             assert self.owner.calls["blocked"]
@@ -196,8 +218,8 @@ class Machine(RuleBasedStateMachine):
         assert not self.owner.calls["broken"]
 
 
-TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+def test_outbox_under_any_schedule() -> None:
+    run_state_machine_as_test(Machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
 
 
 class PollingMachine(RuleBasedStateMachine):
@@ -246,8 +268,8 @@ class PollingMachine(RuleBasedStateMachine):
         assert self.owner.calls["blocked"] == self.owner.calls["broken"] == 0
 
 
-TestPollingMachine = PollingMachine.TestCase
-TestPollingMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+def test_outbox_of_a_polling_client_under_any_schedule() -> None:
+    run_state_machine_as_test(PollingMachine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))
 
 
 @pytest.fixture
@@ -257,7 +279,7 @@ def owner() -> Owner:
 
 def opened(owner: Owner, room: int, limit: int = LIMIT) -> tuple[Outbox, Socket]:
     outbox, socket = Outbox(owner, limit), Socket(room)
-    outbox.open(socket.send)
+    outbox.open(socket.send, UNUSED)
     return outbox, socket
 
 
@@ -280,7 +302,7 @@ def test_frames_before_the_socket_are_sent_first(owner: Owner) -> None:
         outbox.put(frame)
     assert owner.calls == {"queued": 3}
     assert outbox.size == sum(len(frame.wire) for frame in frames)
-    outbox.open(socket.send)
+    outbox.open(socket.send, UNUSED)
     assert socket.taken == b"".join(frame.wire for frame in frames)
     assert len(socket.sent) == 1
 
@@ -350,7 +372,7 @@ def test_lost_socket_is_reported_and_never_raised(owner: Owner) -> None:
     waiting, other = Outbox(owner, LIMIT), Socket()
     waiting.put(alert(1))
     other.gone = True
-    waiting.open(other.send)
+    waiting.open(other.send, UNUSED)
     assert owner.calls["broken"] == 2
 
 
@@ -389,7 +411,7 @@ def test_drain_joins_small_frames_up_to_a_limit(owner: Owner) -> None:
     outbox, socket = Outbox(owner, 10**7), Socket(10**9)
     frames = [alert(seq, 400) for seq in range(1000)]
     push(outbox, frames)
-    outbox.open(socket.send)
+    outbox.open(socket.send, UNUSED)
     assert socket.taken == b"".join(frame.wire for frame in frames)
     assert max(map(len, socket.sent)) <= 64 * 1024
     assert len(socket.sent) < 10
@@ -467,7 +489,7 @@ def test_slow_reader_is_not_stuck() -> None:
     outbox_timeout = server.limits.blocked_seconds
     session, its_socket = Session(server, "sid", LIMIT, gap_notice), Socket()
     session.socket = mock.Mock()
-    session.outbox.open(its_socket.send)
+    session.outbox.open(its_socket.send, UNUSED)
     push(session.outbox, [alert(1), alert(2)])
     for _ in range(5):
         now[0] += outbox_timeout - 1

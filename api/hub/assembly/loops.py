@@ -17,6 +17,7 @@ from api.hub.assembly.transport import Transport
 from api.hub.health import HubHealth, live
 from api.hub.own_report import REPORT_ROUND_SECONDS
 from api.hub.relay.relay import Relay
+from api.hub.transport import send_many
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
@@ -72,7 +73,12 @@ def make_health(callers: Callers, relay: Relay, transport: Transport, stop: thre
     """Return the answer of `/hub/health`. It and `/hub/live` have routes from now on."""
     sockets = transport.engine.sockets
     health = HubHealth(
-        relay, callers.access, callers.authenticator, callers.peers, lambda: _serves(stop), lambda: {"sessions": len(sockets)}
+        relay,
+        callers.access,
+        callers.authenticator,
+        callers.peers,
+        lambda: _serves(stop),
+        lambda: {"sessions": len(sockets), "fanout_loop": send_many.KIND},
     )
     transport.app.add_url_rule("/hub/health", "health", view_func=lambda: health.answer(request.environ))
     transport.app.add_url_rule("/hub/live", "live", view_func=lambda: live(HEARTBEATS.silent()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,13 +17,17 @@ from api.access.limits import RATE_CONNECTIONS_PER_IP
 from api.hub.assembly.callers import Callers
 from api.hub.events import Events
 from api.hub.fanout import Fanout
+from api.hub.transport import send_many
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, make_socketio
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.callers import AT_ONCE
 from config.access.modes import OFF
 from config.http_errors import http_error_body
+from config.loops import UNFIT_CODE
 from config.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Transport(NamedTuple):
@@ -32,6 +37,16 @@ class Transport(NamedTuple):
     manager: ClientManager
     socketio: SocketIO
     engine: EngineServer
+
+
+def choose_loop(settings: Settings) -> None:
+    """Use the fan-out loop of the settings; ends the process with 2 if it needs the extension."""
+    try:
+        send_many.choose(settings.fanout_loop)
+    except send_many.MissingExtension as error:
+        log.error("%s", error)
+        raise SystemExit(UNFIT_CODE) from None
+    log.info("fan-out loop", extra={"loop": send_many.KIND})
 
 
 def make_transport(settings: Settings, callers: Callers, *, max_unjoined: int) -> Transport:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from api.hub.fanout.clocks import Clock, Clocks
 from api.hub.fanout.slots import JOINT_ROOMS, slot_of
 from api.hub.transport.outbox import Outbox
+from api.hub.transport.send_many import Group
 from api.hub.transport.wire import Frame
 
 Holding = tuple[str, float | None]  # room, highest rate in Hz; None: every message
@@ -19,7 +20,7 @@ _Value = TypeVar("_Value")
 class Cohort:
     """Clients with the same holdings."""
 
-    __slots__ = ("boxes", "clocks", "holdings", "kinds", "pending", "slotted")
+    __slots__ = ("boxes", "clocks", "group", "holdings", "kinds", "pending", "slotted")
 
     def __init__(self, holdings: frozenset[Holding], clocks: dict[Clock, list[str]], kinds: Mapping[str, int]) -> None:
         self.holdings = holdings
@@ -27,7 +28,17 @@ class Cohort:
         self.kinds = kinds  # kind of room -> number of rooms
         self.slotted = frozenset(clock.rate for clock in clocks if clock.slot is not None)  # rates
         self.boxes: dict[str, Outbox] = {}  # client -> its outbox
+        self.group = Group(self.boxes.values())
         self.pending: list[Frame] = []  # sent by the next flush
+
+    def add(self, client: str, box: Outbox) -> None:
+        """Add a client."""
+        self.boxes[client] = box
+        box.enter(self.group)
+
+    def remove(self, client: str) -> None:
+        """Remove a client."""
+        self.boxes.pop(client).leave(self.group)
 
 
 class Cohorts:

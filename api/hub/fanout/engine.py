@@ -13,6 +13,7 @@ from api.hub.fanout.cohorts import Cohort
 from api.hub.fanout.sending import Sender, joined
 from api.hub.fanout.ticks import Ticks
 from api.hub.transport.outbox import Outbox
+from api.hub.transport.send_many import Group
 from api.hub.transport.wire import Frame, Replayed, event
 from db.topics import kind_of
 
@@ -198,13 +199,13 @@ class Fanout:
     def _settle(self, client: str) -> None:
         """Put the client into the cohort of its holdings."""
         cohort = self._cohort_of[client] = self._cohorts.of(self._holdings[client])
-        cohort.boxes[client] = self._boxes[client]
+        cohort.add(client, self._boxes[client])
         for kind, count in cohort.kinds.items():
             self.subscriptions[kind] += count
 
     def _unsettle(self, client: str) -> None:
         cohort = self._cohort_of.pop(client)
-        del cohort.boxes[client]
+        cohort.remove(client)
         for kind, count in cohort.kinds.items():
             self.subscriptions[kind] -= count
         if not cohort.boxes:
@@ -223,7 +224,7 @@ class Fanout:
     def send_to(self, clients: Iterable[str], frame: Frame) -> None:
         """Send one frame to these clients, after all earlier broadcasts."""
         self.flush()
-        self._sender.push([self._boxes[client] for client in clients if client in self._boxes], (frame,))
+        self._sender.push(Group([self._boxes[client] for client in clients if client in self._boxes]), (frame,))
 
     def emit(self, client: str, name: str, body: bytes) -> None:
         """Send one event in this namespace to one client; the frame is never conflated."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from api.hub.fanout.clocks import Clock, Clocks
 from api.hub.fanout.cohorts import Cohorts
 from api.hub.fanout.sending import Sender
+from api.hub.transport.send_many import Group
 from api.hub.transport.wire import Frame
 
 
@@ -43,12 +44,14 @@ class Ticks:
         for cohort, rooms in list(self.cohorts.timed.get(clock, {}).items()):
             changed = [room for room in rooms if room in ready]
             if changed:
-                boxes = [box for client, box in cohort.boxes.items() if client not in apart]
-                self._sender.push(boxes, [ready[room] for room in changed])
+                others = cohort.group
+                if not apart.isdisjoint(cohort.boxes):
+                    others = Group([box for client, box in cohort.boxes.items() if client not in apart])
+                self._sender.push(others, [ready[room] for room in changed])
             for client in apart & cohort.boxes.keys():
                 due = clock.due(client, {room: latest[room] for room in changed}, newcomers.get(client, {}))
                 if frames := [sent for frame in due if (sent := self._sent(frame)) is not None]:
-                    self._sender.push((cohort.boxes[client],), frames)
+                    self._sender.push(Group((cohort.boxes[client],)), frames)
         if clock.waits and not clock.armed:
             self.clocks.arm(clock)
 

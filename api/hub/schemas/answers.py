@@ -193,6 +193,11 @@ class ServerStatsSchema(Schema):
     memory_usage_mb = Number(required=True, metadata=_about("MiB resident"))
     redis_connected = Flag(required=True)
     last_message_age_seconds = Number(required=True, allow_none=True, metadata=_about("Null before the first message"))
+    fanout_loop = Str(
+        required=True,
+        validate=validate.OneOf(["c", "python"]),
+        metadata=_about("The loop that sends broadcasts: in C, or in Python without the extension"),
+    )
     open_sessions = _names("Markets that are open")
     timestamp = _now()
 

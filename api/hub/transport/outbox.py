@@ -1,9 +1,10 @@
 """The only way to a client: every frame for it passes through its outbox, in order.
 
-If no frame waits, a batch is one `send()`, which must not block. The part that the socket does not
-take waits, within a limit in bytes. Above the limit, only the newest frame of each conflation key
-stays, and the dropped ones are counted. With `newest_only`, that is so below the limit too. When
-the outbox is empty again, one `gap_notice` reports the counts.
+If no frame waits, a batch is one `send()`, which must not block. The outbox calls it, or a loop
+over many outboxes does, which reports short results by `fell_short`. The part that the socket does
+not take waits, within a limit in bytes. Above the limit, only the newest frame of each conflation
+key stays, and the dropped ones are counted. With `newest_only`, that is so below the limit too.
+When the outbox is empty again, one `gap_notice` reports the counts.
 
 Links of a chain are conflated by room: one snapshot takes the place of the last one, and all are
 counted. It is made when it is sent, so links that are pushed while it waits are contained in it.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
+from errno import EAGAIN, EWOULDBLOCK
 from typing import Protocol
 
 import orjson
@@ -28,6 +30,8 @@ _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
 # has more than 16 packets.
 _MAX_FRAMES_PER_POLL = 14
 _NO_ROOMS: frozenset[str] = frozenset()
+_FULL = frozenset({EAGAIN, EWOULDBLOCK})
+NO_DESCRIPTOR = -1
 
 
 class Owner(Protocol):
@@ -56,6 +60,12 @@ class Chains(Protocol):
         """Return the newest snapshot of a room; None if there is none or the client has left it."""
 
 
+class Batches(Protocol):
+    """A group of outboxes that get the same batches; `stale` is set if one of them changes."""
+
+    stale: bool
+
+
 def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
     """Return the frame that reports the frames dropped per conflation key."""
     return event("gap_notice", orjson.dumps({"dropped": dict(dropped), "reason": "slow_consumer"}), namespace=namespace)
@@ -67,11 +77,14 @@ class Outbox:
     Before `open()`, all frames wait for a poll or for a WebSocket. `limit` is in bytes.
     `gap_notice` makes the frame that reports dropped frames. With `newest_only`, at most one frame
     of each conflation key waits. Set `chains` before the first link.
+
+    While `ready` is true, no frame waits, and `send` and the descriptor `fd` may be used in place
+    of `push`.
     """
 
     __slots__ = (
-        "_frames", "_gap_notice", "_limit", "_newest_only", "_owner", "_partial", "_send", "_snapshots", "_waiting", "chains", "conflated",
-        "dropped", "replaying", "size",
+        "_frames", "_gap_notice", "_groups", "_limit", "_newest_only", "_owner", "_partial", "_snapshots", "_waiting", "chains",
+        "conflated", "dropped", "fd", "ready", "replaying", "send", "size",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +94,10 @@ class Outbox:
         self._limit = limit
         self._newest_only = newest_only
         self._gap_notice = gap_notice
-        self._send: Callable[[bytes], int] | None = None
+        self._groups: tuple[Batches, ...] = ()  # one for each fan-out of the client
+        self.send: Callable[[bytes], int] = _no_socket
+        self.fd = NO_DESCRIPTOR
+        self.ready = False
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
         self._partial = b""  # rest of a frame of which the socket took a part
         self._frames: list[Frame] = []
@@ -92,19 +108,24 @@ class Outbox:
         self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
         self.conflated = 0  # frames dropped since the beginning
 
-    def open(self, send: Callable[[bytes], int]) -> None:
+    def open(self, send: Callable[[bytes], int], fd: int = NO_DESCRIPTOR) -> None:
         """Send through `send` from now on, and begin with the waiting frames.
 
         `send` returns the number of bytes taken; it raises `BlockingIOError`, or another `OSError`
-        if the connection is lost.
+        if the connection is lost. `fd` is the descriptor of its socket; without one, the outbox is
+        never `ready`.
         """
-        self._send = send
+        self.send, self.fd = send, fd
+        self._turn(waiting=True)
         self.drain()
 
     def shut(self) -> None:
-        """Discard all waiting frames, and keep later ones unsent."""
-        self._send = None
-        self._waiting = True
+        """Discard all waiting frames, and keep later ones unsent.
+
+        Call it before the descriptor is closed: another client may get the same one.
+        """
+        self.send, self.fd = _no_socket, NO_DESCRIPTOR
+        self._turn(waiting=True)
         self._partial, self._frames, self._snapshots, self.size, self.replaying = b"", [], _NO_ROOMS, 0, 0
 
     def finish(self, frames: Sequence[Frame]) -> None:
@@ -124,15 +145,35 @@ class Outbox:
             self._queue(frames)
             return
         try:
-            sent = self._send(data)  # type: ignore[misc]
+            taken = self.send(data)
         except BlockingIOError:
-            sent = 0
+            taken = 0
         except OSError:
             self._owner.broken()
             return
-        if sent != len(data):
-            self._keep_rest(frames, sent)
-            self._block()
+        if taken != len(data):
+            self.fell_short(data, frames, taken)
+
+    def fell_short(self, data: bytes, frames: Sequence[Frame], taken: int) -> None:
+        """Keep the rest of a batch of which the socket took `taken` bytes, or none: `-errno`.
+
+        `data` and `frames` are those of `push`.
+        """
+        if taken < 0 and -taken not in _FULL:
+            self._owner.broken()
+            return
+        self._keep_rest(frames, max(taken, 0))
+        self._block()
+
+    def enter(self, group: Batches) -> None:
+        """Mark the group stale, now and when this outbox changes."""
+        group.stale = True
+        self._groups = (*self._groups, group)
+
+    def leave(self, group: Batches) -> None:
+        """Mark the group stale for the last time."""
+        group.stale = True
+        self._groups = tuple(each for each in self._groups if each is not group)
 
     def put(self, frame: Frame) -> None:
         """Send one frame."""
@@ -146,7 +187,7 @@ class Outbox:
         self.replaying += size
         if not self._waiting:
             self.drain()
-        elif self._send is None:
+        elif not self._has_socket:
             self._owner.queued()
 
     def supersede(self, rooms: Container[str]) -> None:
@@ -159,11 +200,11 @@ class Outbox:
 
     def drain(self) -> None:
         """Send waiting frames until the outbox is empty or the socket is full."""
-        while self._send is not None and (self._partial or self._frames):
+        while self._has_socket and (self._partial or self._frames):
             wires = self._next_wires()
             data = b"".join(wires)
             try:
-                sent = self._send(data) if data else 0
+                sent = self.send(data) if data else 0
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -173,8 +214,9 @@ class Outbox:
             if sent != len(data):
                 self._block()
                 return
-        if self._send is not None:
-            self._waiting = False
+        if self._has_socket:
+            if self._waiting:
+                self._turn(waiting=False)
             self._send_gap_notice()
 
     def take(self, limit: int) -> list[Frame]:
@@ -204,10 +246,20 @@ class Outbox:
     @property
     def stalled(self) -> bool:
         """True if there is a socket, and bytes wait because it takes none."""
-        return self._waiting and self._send is not None
+        return self._waiting and self._has_socket
+
+    @property
+    def _has_socket(self) -> bool:
+        return self.send is not _no_socket
+
+    def _turn(self, *, waiting: bool) -> None:
+        self._waiting = waiting
+        self.ready = not waiting and self.fd != NO_DESCRIPTOR
+        for group in self._groups:
+            group.stale = True
 
     def _block(self) -> None:
-        self._waiting = True
+        self._turn(waiting=True)
         self._owner.blocked()
 
     def _queue(self, frames: Sequence[Frame]) -> None:
@@ -222,7 +274,7 @@ class Outbox:
             self._conflate()
             if self.size - self.replaying > self._limit:
                 self._owner.overflowed()
-        if self._send is None:
+        if not self._has_socket:
             self._owner.queued()
 
     def _without_contained(self, frames: Sequence[Frame]) -> Sequence[Frame]:
@@ -340,6 +392,11 @@ class Outbox:
         notice = self._gap_notice(self.dropped)
         self.dropped.clear()
         return notice
+
+
+def _no_socket(data: bytes) -> int:
+    """Stand for the `send` of an outbox without a socket."""
+    raise BlockingIOError
 
 
 def _replayed_bytes(frames: Sequence[Frame]) -> int:

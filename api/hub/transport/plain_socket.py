@@ -72,7 +72,7 @@ class PlainSocket:
         if self.closed:
             socket.close(TRY_AGAIN_CODE)
         else:
-            self.outbox.open(socket.send)
+            self.outbox.open(socket.send, socket.fd)
 
     def close(self, reason: str, *, code: int | None = 1000, error: Frame | None = None, linger_seconds: float | None = None) -> None:
         """End the connection with `error` and a Close frame; None ends it without both.

@@ -259,7 +259,7 @@ class Session:
         self.socket = socket
         if self.message_limit:
             socket.allow(self.message_limit)
-        self.outbox.open(socket.send)
+        self.outbox.open(socket.send, socket.fd)
 
     def allow(self, limit: int) -> None:
         """Accept messages of at most this size in bytes from now on."""

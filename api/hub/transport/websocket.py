@@ -127,6 +127,11 @@ class WebSocket:
         """The `send` of the socket: returns the bytes taken; `BlockingIOError` if it is full."""
         return self._sock.send
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of the socket."""
+        return self._sock.fileno()
+
     def allow(self, limit: int) -> None:
         """Accept messages of at most this size in bytes from now on."""
         self._reader.allow(limit)

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def send_many(fds: Buffer, data: Buffer, /) -> list[tuple[int, int]] | None: ...
