@@ -25,10 +25,10 @@ from config.access.scopes import SCOPES
 from config.books import checks as book_checks
 from config.books.fields import AUDITS, DELAY_MS_RANGE, HEARTBEAT_RANGE, MARKET_NAMES, QUEUE_RANGE, BookSymbols
 from config.books.markets import defaults_of
-from config.fanout_loop import AUTO as AUTO_LOOP
-from config.fanout_loop import FANOUT_LOOPS
 from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
 from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
+from config.process.fanout_loop import AUTO as AUTO_LOOP
+from config.process.fanout_loop import FANOUT_LOOPS
 from config.process.variables import read_variables, variables_of
 from config.secrets import mask_url as mask_url
 from config.urls import database_url_of, redis_url_of

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import cast
 
-from config.fanout_loop import EXTENSION, MISSING, C
 from config.logs import setup as logs
+from config.process.fanout_loop import EXTENSION, MISSING, C
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Pooler, Store

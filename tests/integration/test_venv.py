@@ -8,12 +8,20 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
+import orjson
 import pytest
 
-from tests.support.processes import ROOT
+from config.process.fanout_loop import EXTENSION, MISSING
+from config.settings import Settings
+from ops import running
+from tests.support.clients import PythonClient
+from tests.support.processes import ROOT, Web
 
 FILES = ("requirements.txt", "requirements-dev.txt")
 
@@ -66,3 +74,55 @@ def test_package_with_another_hash_is_not_installed(tmp_path: Path) -> None:
     assert list(tmp_path.glob(".venv/lib/python3*/site-packages/grain.py"))
     # This environment has no setuptools, so that pip fails.
     assert "no C compiler: the hub uses the Python loop" in done.stderr
+
+
+def linked(folder: Path, *patterns: str) -> Path:
+    """Return the folder with links to the packages of this environment that match, without ours."""
+    folder.mkdir()
+    for pattern in patterns:
+        for found in Path(sysconfig.get_paths()["purelib"]).glob(pattern):
+            if not found.name.startswith("tickwire_sendmany"):
+                (folder / found.name).symlink_to(found)
+    return folder
+
+
+@pytest.mark.slow
+def test_hub_serves_without_a_compiler(tmp_path: Path, shared_settings: Settings) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("Makefile", "scripts/venv.sh"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, checkout / name)
+    shutil.copytree(ROOT / "native", checkout / "native")
+    (checkout / "requirements.txt").write_text(f"grain==1.0 --hash=sha256:{wheel(tmp_path)}\n")  # the others are linked
+    tools = linked(tmp_path / "tools", "setuptools*", "_distutils_hack", "pkg_resources")
+    local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull, "PYTHONPATH": str(tools)}
+
+    def make(compiler: str) -> str:
+        command = ["make", "--no-print-directory", "venv", f"PYTHON={sys.executable}"]
+        done = subprocess.run(
+            command, cwd=checkout, env={**os.environ, **local, "CC": compiler}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "no C compiler: the hub uses the Python loop" in make("/nonexistent")
+    assert make("/nonexistent") == "", "nothing has changed"
+    packages = linked(tmp_path / "packages", "*")
+    hub = Web("hub", shared_settings, tmp_path / "hub.log", PYTHONPATH=str(packages))
+    hub.argv[0] = str(checkout / ".venv/bin/python")
+    with hub, PythonClient(hub.url) as client:
+        assert client.stats()["fanout_loop"] == "python"
+        assert orjson.loads(running.get(hub.url, "/hub/health", 10)[1])["fanout_loop"] == "python"
+    lines = [line for line in map(orjson.loads, hub.output().splitlines()) if line["message"] == "fan-out loop"]
+    assert [line["loop"] for line in lines] == ["python"]
+    strict = Web("hub", shared_settings, tmp_path / "strict.log", PYTHONPATH=str(packages), FANOUT_LOOP="c")
+    strict.argv[0] = hub.argv[0]
+    with strict.popen_only():
+        assert strict.popen is not None
+        assert strict.popen.wait(60) == 2
+    assert MISSING in strict.output()
+    with (checkout / "native/sendmany/setup.py").open("a") as file:
+        file.write("\n")
+    built = "no C compiler" not in make("cc")  # a change of the extension installs it
+    assert built is bool(find_spec(EXTENSION))
+    assert bool(list(checkout.glob(".venv/lib/python3*/site-packages/tickwire_sendmany.*.so"))) is built

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from api.hub.transport import send_many
-from config.fanout_loop import PYTHON, C
+from config.process.fanout_loop import PYTHON, C
 
 FORMS = (PYTHON, C)
 _LEAST_BUFFER = 4096  # bytes; the kernel raises it to its minimum

@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 from api.hub.transport import send_many
-from config.fanout_loop import AUTO
+from config.process.fanout_loop import AUTO
 
 send_many.choose(os.environ.get("FANOUT_LOOP") or AUTO)

@@ -27,7 +27,7 @@ from api.hub.transport.send_many import Group
 from api.hub.transport.session import Session
 from api.hub.transport.websocket import Listener, Watch
 from api.hub.transport.wire import Frame, Opcode, Replayed, event, text
-from config.fanout_loop import PYTHON
+from config.process.fanout_loop import PYTHON
 from tests.support.pairs import form
 from tests.unit.oracle import read_by_client
 

@@ -22,7 +22,7 @@ from api.hub.transport import send_many as loops
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.send_many import Group, MissingExtension, choose, send_many
 from api.hub.transport.wire import Frame
-from config.fanout_loop import AUTO, EXTENSION, PYTHON, C
+from config.process.fanout_loop import AUTO, EXTENSION, PYTHON, C
 from tests.support.pairs import FORMS, Pair, form
 from tests.unit.oracle import read_by_client
 from tests.unit.test_outbox import KEYS, LIMIT, Owner, alert, judge, price

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from config import settings as settings_module
+from ops import startup
+from ops.process import Unfit
 from tests.support.processes import ROOT, free_port
 
 COMMANDS = {
@@ -69,3 +72,11 @@ def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() ->
     )
     ended = run(sys.executable, "-c", program, **SERVERS)
     assert (ended.returncode, ended.stdout) == (0, "['load', 'configure'] api.app\n"), ended.stderr
+
+
+def test_up_without_the_extension_that_the_setting_requires_is_unfit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "find_spec", lambda name: None)
+    for loop in ("auto", "python"):
+        startup.check_fanout_loop(settings_module.load({"FANOUT_LOOP": loop}, dotenv=None))
+    with pytest.raises(Unfit, match=r"^FANOUT_LOOP is c, but the extension is not installed: install a C compiler and Python\.h, then"):
+        startup.check_fanout_loop(settings_module.load({"FANOUT_LOOP": "c"}, dotenv=None))

@@ -11,7 +11,7 @@ from errno import EAGAIN, EPIPE
 from typing import Literal
 
 from api.hub.transport.outbox import Outbox
-from config.fanout_loop import MISSING, PYTHON, C
+from config.process.fanout_loop import MISSING, PYTHON, C
 
 try:
     from tickwire_sendmany import send_many as _in_c
