@@ -23,6 +23,7 @@ class Plan:
     port: int
     protocol: str
     pairs: tuple[str, ...] = ()
+    since: tuple[tuple[str, str, int], ...] = ()  # (pair, epoch, seq) of the last price that the client has
     books: tuple[str, ...] = ()  # instruments
     depth: int = 20  # of the books
     greeting: bool = False  # the server sends `connection_established`
@@ -42,7 +43,10 @@ class Plan:
 
     def _subscription(self) -> dict[str, object]:
         books = [{"pair": each, "depth": self.depth} for each in self.books]
-        return {"pairs": self.pairs} if self.pairs or not books else {"books": books}
+        if books and not self.pairs:
+            return {"books": books}
+        since = {pair: {"epoch": epoch, "seq": seq} for pair, epoch, seq in self.since}
+        return {"pairs": self.pairs, "since": since} if since else {"pairs": self.pairs}
 
 
 class Client:
