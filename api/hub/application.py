@@ -20,9 +20,10 @@ from api.hub.plain.layer import PlainLayer
 from api.hub.relay.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
-from api.hub.transport.web.door import Application
+from api.hub.transport.web.door import Door
 from api.hub.transport.web.early import Early, EarlyCredentials
-from api.hub.transport.web.http_requests import refusal_body, refused
+from api.hub.transport.web.http_requests import Refused, refusal_body, refused
+from api.hub.transport.web.opening import Opening, opens_websocket
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 
@@ -30,9 +31,9 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
-_CLIENT_PATHS = ("/socket.io/", "/ws")
+_ENGINE_PATH = "/socket.io/"
+_CLIENT_PATHS = (_ENGINE_PATH, "/ws")
 _REFUSAL = Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2})
-_NOT_NOW = refused(_REFUSAL)
 _NOT_NOW_PLAIN = orjson.dumps({"error": refusal_body(_REFUSAL)["error"]})  # without the shape of Engine.IO
 
 
@@ -41,7 +42,7 @@ class Hub:
 
     def __init__(
         self,
-        app: Application,
+        app: Door,
         engine: EngineServer,
         fanouts: Mapping[str, Fanout],
         relay: Relay,
@@ -55,7 +56,10 @@ class Hub:
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
-        self.protocol = Protocol.of_server(engine.places, self._check_early)
+        self.protocol = Protocol.of_server(engine.places, engine.handshakes.answer, self._check_early)
+        # takes new connections before the HTTP server does
+        self.arrivals = engine.arrivals
+        engine.handshakes.gate = self._check_handshake
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
@@ -72,11 +76,24 @@ class Hub:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == "/hub/live":  # also of a hub that stops
             return self._app(environ, start_response)
+        if environ.get("PATH_INFO") == _ENGINE_PATH and opens_websocket(environ):
+            return self._engine.handle_request(environ, start_response)  # with `_check_handshake`
         early = not self._ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
-            start_response(_NOT_NOW.status, [("Content-Type", "application/json"), ("Connection", "close"), *_NOT_NOW.headers])
-            return [_NOT_NOW.body if environ.get("PATH_INFO", "").startswith("/socket.io/") else _NOT_NOW_PLAIN]
+            answer = _not_now()
+            start_response(answer.status, [("Content-Type", answer.kind), *answer.headers])
+            return [answer.body if environ.get("PATH_INFO", "").startswith(_ENGINE_PATH) else _NOT_NOW_PLAIN]
         return self._app(environ, start_response)
+
+    def _check_handshake(self, opening: Opening) -> list[tuple[str, str]]:
+        """Check a WebSocket handshake as `__call__` and the door check every other request.
+
+        Returns the CORS headers of a refusal. Raises `Refused`.
+        """
+        if self._stop.is_set() or not self._ready:
+            raise _not_now()
+        headers = opening.headers
+        return self._app.check(_ENGINE_PATH, opening.query, headers.get("host"), headers.get("origin"), opening.local)
 
     @property
     def _ready(self) -> bool:
@@ -116,6 +133,13 @@ class Hub:
         self._access.wait_for_end(deadline - time.monotonic())
         self._leases.release()
         self._report.close()
+
+
+def _not_now() -> Refused:
+    """Return the refusal of a hub that starts or stops."""
+    answer = refused(_REFUSAL)
+    answer.headers = [("Connection", "close"), *answer.headers]
+    return answer
 
 
 def _retry_after() -> float:

@@ -10,8 +10,10 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 with warnings.catch_warnings():
     # eventlet warns that it is deprecated; docs/adr explains the choice.
@@ -20,6 +22,8 @@ with warnings.catch_warnings():
     import eventlet.greenio
     import eventlet.patcher
     import eventlet.wsgi
+    from eventlet import hubs
+    from eventlet.queue import Empty, LightQueue
 
 from gunicorn.workers.base import Worker
 
@@ -31,6 +35,8 @@ log = logging.getLogger("hub.worker")
 
 _IDLE_SECONDS = 60.0  # limit for the wait for a request, or for the rest of one
 _ACCEPT_SECONDS = 5.0  # longest wait for a connection, then the acceptor beats
+_CONNECTIONS_PER_TURN = 32  # accepted before other work of the loop
+_real_socket = eventlet.patcher.original("socket").socket  # not eventlet's green one
 
 
 class EventletWorker(Worker):  # type: ignore[misc]
@@ -85,7 +91,7 @@ class EventletWorker(Worker):  # type: ignore[misc]
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         HEARTBEATS.expect("acceptor", 2 * _ACCEPT_SECONDS)
         eventlet.wsgi.server(
-            _Listener(listener, ACCEPTOR),
+            _Listener(listener, ACCEPTOR, getattr(self.wsgi, "arrivals", None)),
             self.wsgi,
             log=log,
             log_output=False,
@@ -101,30 +107,88 @@ def _is_ending() -> bool:
     return PROCESS_END.begun
 
 
-class _Listener:
-    """The listening socket of `eventlet.wsgi.server`, whose `accept` survives passing errors."""
+class Arrivals(Protocol):
+    """The part of an application that takes new connections before the HTTP server does."""
 
-    def __init__(self, listener: socket.socket, acceptor: Acceptor) -> None:
-        self._listener = listener
-        self._green = eventlet.greenio.GreenSocket(listener)
-        self._green.settimeout(_ACCEPT_SECONDS)
+    def accept(self, sock: socket.socket, address: Any, pass_on: Callable[[socket.socket, Any, Any], None]) -> None:
+        """Take a connection with a non-blocking socket.
+
+        `pass_on` gives it to the HTTP server, with a value that the protocol finds in the attribute
+        `passed` of its socket. It may be called later.
+        """
+
+
+class _Listener:
+    """The listening socket of `eventlet.wsgi.server`, whose `accept` survives passing errors.
+
+    A callback of the loop accepts connections: one greenlet and one timer for each of them would
+    cost more than a WebSocket handshake. `accept` returns those that `arrivals` passes on; without
+    it, all.
+    """
+
+    def __init__(self, listener: socket.socket, acceptor: Acceptor, arrivals: Arrivals | None) -> None:
+        # A socket that is not green: the accepted ones are of its class.
+        self._listener = _real_socket(fileno=listener.detach())
+        self._listener.setblocking(False)
         self._acceptor = acceptor
-        self.family, self.getsockname, self.close = listener.family, self._green.getsockname, self._green.close
+        self._arrivals = arrivals
+        self._passed = LightQueue()  # connections for the HTTP server; None wakes `accept`
+        self._reading: Any = None  # the callback, while it is registered
+        self._failure: Exception | None = None  # of the callback
+        self.family, self.getsockname, self.close = self._listener.family, self._listener.getsockname, self._listener.close
 
     def accept(self) -> Connection:
-        """Wait for a connection."""
-        while (connection := self._acceptor.accept(self._wait, self._listener.accept)) is None:
-            HEARTBEATS.beat("acceptor")
-            eventlet.sleep(PAUSE_SECONDS if self._acceptor.pause_left else 0)
-        return connection
-
-    def _wait(self) -> Any:
+        """Wait for a connection that the HTTP server must read."""
         while True:
             HEARTBEATS.beat("acceptor")
-            try:
-                return self._green.accept()
-            except TimeoutError:
+            if self._failure is not None:
+                raise self._failure
+            if self._acceptor.pause_left:
+                eventlet.sleep(PAUSE_SECONDS)
                 continue
+            if self._passed.empty():
+                self._accept_some()  # it finds a closed listener too, which the loop does not report
+                self._start()
+            with suppress(Empty):
+                if (connection := self._passed.get(timeout=_ACCEPT_SECONDS)) is not None:
+                    return connection  # type: ignore[no-any-return]
+
+    def _start(self) -> None:
+        if self._reading is None and not self._acceptor.pause_left:
+            self._reading = hubs.get_hub().add(hubs.hub.READ, self._listener.fileno(), self._readable, lambda _: None, lambda: None)
+
+    def _stop(self) -> None:
+        if self._reading is not None:
+            hubs.get_hub().remove(self._reading)
+            self._reading = None
+
+    def _readable(self, _: int) -> None:
+        try:
+            self._accept_some()
+        except Exception as error:
+            log.exception("failed to accept connections")
+            self._failure = error  # for the greenlet of `accept`
+        if self._failure is not None or self._acceptor.pause_left:
+            self._stop()
+            self._passed.put(None)
+
+    def _accept_some(self) -> None:
+        """Accept the connections that wait; a part of them, so that others have their turn."""
+        for _ in range(_CONNECTIONS_PER_TURN):
+            if (connection := self._acceptor.accept(self._listener.accept, self._listener.accept)) is None:
+                return
+            sock, address = connection
+            hubs.notify_opened(sock.fileno())
+            sock.setblocking(False)
+            if self._arrivals is None:
+                self._pass_on(sock, address, None)
+            else:
+                self._arrivals.accept(sock, address, self._pass_on)
+
+    def _pass_on(self, sock: socket.socket, address: Any, passed: Any) -> None:
+        green = eventlet.greenio.GreenSocket(sock, set_nonblocking=False)
+        green.passed = passed
+        self._passed.put((green, address))
 
 
 class _Pool(eventlet.GreenPool):  # type: ignore[misc]

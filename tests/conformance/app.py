@@ -35,14 +35,15 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def create() -> Application:
     """Return the WSGI application: an echo on Engine.IO, the events of the suites on Socket.IO."""
     logging.basicConfig(level=logging.INFO)  # eventlet logs exceptions of an application as INFO
-    engine, events = _engine(), _events()
+    engine, (events, server) = _engine(), _events()
     echo = plain_echo(engine, engineio.WSGIApp(engine))
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         chosen = events if environ["PATH_INFO"].startswith("/socket.io") else echo
         return chosen(environ, start_response)
 
-    application.protocol = Protocol  # type: ignore[attr-defined]
+    application.protocol = Protocol.of_server(server.places, server.handshakes.answer)  # type: ignore[attr-defined]
+    application.arrivals = server.arrivals  # type: ignore[attr-defined]
     return application
 
 
@@ -76,7 +77,7 @@ def _engine() -> EngineServer:
     return server
 
 
-def _events() -> Application:
+def _events() -> tuple[Application, EngineServer]:
     """Socket.IO with the events of the suites; `auth` comes back right after the CONNECT packet."""
     app = Flask(__name__)
     auths: dict[str, Any] = {}  # sid -> auth, from the handler of `connect` to the CONNECT packet
@@ -93,7 +94,7 @@ def _events() -> Application:
         socketio.on_event("connect", connect, namespace=namespace)
     _answers(socketio)
     wsgi: Application = app.wsgi_app
-    return wsgi
+    return wsgi, socketio.server.eio
 
 
 def _answers(socketio: SocketIO) -> None:

@@ -6,6 +6,7 @@ acceptor.
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import socket
@@ -21,7 +22,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] == "/deafen":
         for each in gc.get_objects():
-            if isinstance(each, socket.socket) and each.fileno() >= 0 and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            if isinstance(each, _socket.socket) and each.fileno() >= 0 and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 each.close()
     elif environ["PATH_INFO"] == "/kill":
         for each in gc.get_objects():

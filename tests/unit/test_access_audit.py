@@ -14,6 +14,7 @@ from api.access.table import AccessTable, Tables
 from api.errors import Unauthorized
 from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.http_requests import Refused
+from api.hub.transport.web.opening import opening_of
 from config.access.modes import REQUIRED
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -81,7 +82,7 @@ def test_refusals_of_handshakes_and_later_requests_are_counted_once() -> None:
     key = {"HTTP_X_API_KEY": "tw_abcd1234_" + "A" * 43}
     for environ in (key, {"HTTP_X_API_KEY": "x"}):
         with pytest.raises(Refused):
-            credentials.present(environ, "192.0.2.1", "polling")
+            credentials.present(opening_of(environ, "polling"), "192.0.2.1")
         with pytest.raises(Refused):
             credentials.check(environ, cast(Any, Session()))
     [event] = audit.take_refusals(all_of_them=True)

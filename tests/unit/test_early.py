@@ -28,8 +28,8 @@ from tests.support.access import UNKNOWN_KEY
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 KEY_ID, KEY = new_key()
-LINE = b"GET /socket.io/?EIO=4&transport=websocket&t=Pf_1.x HTTP/1.1\r\n"
-PLAIN = {"Host": "127.0.0.1:5001", "User-Agent": "a client", "Connection": "Upgrade"}
+LINE = b"GET /socket.io/?EIO=4&transport=polling&t=Pf_1.x HTTP/1.1\r\n"
+PLAIN = {"Host": "127.0.0.1:5001", "User-Agent": "a client", "Connection": "keep-alive"}
 
 _names = st.from_regex(r"[A-Za-z0-9-]{1,12}", fullmatch=True)
 _values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
@@ -92,7 +92,7 @@ def test_good_credential_is_taken_out_of_the_head(name: str) -> None:
     assert result is not None
     assert result.presented is not None
     assert (result.presented.access.key_id, result.presented.digest) == (KEY_ID, digest_of(KEY))
-    assert (result.target, result.answer, result.closes) == ("/socket.io/?EIO=4&transport=websocket&t=Pf_1.x", b"", False)
+    assert (result.target, result.answer, result.closes) == ("/socket.io/?EIO=4&transport=polling&t=Pf_1.x", b"", False)
     assert result.head.values == {each.lower(): value for each, value in PLAIN.items()}
     assert result.head._headers == list(PLAIN.items())
 
@@ -145,7 +145,7 @@ def test_connection_ends_after_the_answer_if_the_client_wants_it_or_sends_a_body
         ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"&t=", b"&token=")),
         ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"EIO=4", b"EIO=3")),
         ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"EIO=4", b"EI%4f=4")),
-        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"=websocket", b"=other")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"=polling", b"=websocket")),
         ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"GET", b"POST")),
         ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"HTTP/1.1", b"HTTP/1.0")),
         ({"X-API-Key": UNKNOWN_KEY}, b"GET /hub/health HTTP/1.1\r\n"),

@@ -15,6 +15,7 @@ BROAD = {"Exception", "BaseException"}
 # functions that a loop calls, of a library or of ours: each is the top of one iteration
 CALLED_BY_A_LOOP = {
     "config/gunicorn/answers.py": {"answer"},
+    "config/gunicorn/eventlet_worker.py": {"_readable"},
     "config/loops.py": {"keep"},  # it runs a whole loop
     "jobs/runtime/threads.py": {"run"},  # so does it
     "api/hub/events.py": {"answer"},
@@ -22,6 +23,8 @@ CALLED_BY_A_LOOP = {
     "api/hub/metrics/report_queue.py": {"write"},
     "api/hub/metrics/acknowledgements.py": {"_serve"},
     "api/hub/transport/engineio_server.py": {"forget"},
+    "api/hub/transport/web/arrivals.py": {"_read"},
+    "api/hub/transport/web/handshakes.py": {"answer"},
     "api/hub/transport/web/requests.py": {"answer"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
     "api/hub/transport/websocket.py": {"_handle"},

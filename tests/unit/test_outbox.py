@@ -25,7 +25,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.outbox import NO_DESCRIPTOR, Outbox, gap_notice
 from api.hub.transport.send_many import Group
 from api.hub.transport.session import Session
-from api.hub.transport.websocket import Listener, Watch
+from api.hub.transport.websocket import Listener, Taken, Watch
 from api.hub.transport.wire import Frame, Opcode, Replayed, event, text
 from config.process.fanout_loop import PYTHON
 from tests.support.pairs import form
@@ -474,7 +474,7 @@ class RecordingServer(EngineServer):
             loop=StillLoop(),
             now=now,
             wait_for_poll=lambda session, environ: False,
-            detach=lambda environ: None,
+            detach=lambda environ: Taken(mock.Mock()),
             limits=limits,
         )
 

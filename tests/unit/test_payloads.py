@@ -28,6 +28,7 @@ from api.hub.fanout import Fanout
 from api.hub.topic_log import TopicLog
 from api.hub.transport.eventlet_loop import ClientManager, make_socketio
 from api.hub.transport.host import Limits
+from api.hub.transport.web.opening import opening_of
 from api.hub.transport.wire import Opcode, Reader, WireError
 from tests.conformance.websocket_client import frame
 from tests.support.hub_books import no_books
@@ -75,7 +76,7 @@ class _Client:
     """One joined session, to which packets go as the bytes of its transport."""
 
     def __init__(self, transport: str) -> None:
-        self.session = hub().engine.open_session(transport, {})
+        self.session = hub().engine.open_session(opening_of({}, transport))
         self._reader = Reader(2**20) if transport == "websocket" else None
         self.send("40")
         self.answers()

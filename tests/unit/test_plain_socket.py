@@ -12,7 +12,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.plain_socket import PlainSocket
-from api.hub.transport.websocket import Loop, Watch, WebSocket
+from api.hub.transport.websocket import Loop, Taken, Watch, WebSocket
 from api.hub.transport.wire import Frame, close_frame, text
 from tests.unit.test_outbox import Owner, Socket
 
@@ -84,7 +84,7 @@ def host() -> Host:
 
 def opened(host: Host, sock: Sock) -> PlainSocket:
     peer = PlainSocket(host, "id", "127.0.0.1", gap_notice)
-    peer.open_socket(WebSocket(sock, host.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
+    peer.open_socket(WebSocket(Taken(sock), host.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
     return peer
 
 
@@ -176,7 +176,7 @@ def test_frames_before_the_socket_come_first(host: Host) -> None:
     peer, sock = PlainSocket(host, "id", "127.0.0.1", gap_notice), Sock(10**6)
     first = Frame(b"a", b"first")
     peer.outbox.put(first)
-    peer.open_socket(WebSocket(sock, host.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
+    peer.open_socket(WebSocket(Taken(sock), host.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
     assert sock.taken == b"first"
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from api.hub.transport.host import Limits
-from api.hub.transport.websocket import WebSocket
+from api.hub.transport.websocket import Taken, WebSocket
 from tests.conformance.websocket_client import CLOSE, PING, TEXT, frame
 
 
@@ -75,7 +75,7 @@ def closing() -> Iterator[tuple[_Loop, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        WebSocket(ours, loop, cast(Any, _Peer()), Limits(ping_interval=1, ping_timeout=1), set()).close()
+        WebSocket(Taken(ours), loop, cast(Any, _Peer()), Limits(ping_interval=1, ping_timeout=1), set()).close()
         yield loop, theirs
 
 

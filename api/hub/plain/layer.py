@@ -20,6 +20,7 @@ from api.hub.plain.sockets import PlainSockets
 from api.hub.rights.limits import HubLimits
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.web.door import Application
+from api.hub.transport.websocket import Taken
 
 _NAMESPACE = "/ws"  # of the fan-out; no client of Socket.IO is in it
 
@@ -96,7 +97,7 @@ class PlainLayer:
             retry_after=self._retry_after,
         )
 
-    def routes(self, others: Application, detach: Callable[[dict[str, Any]], Any]) -> PlainRoutes:
+    def routes(self, others: Application, detach: Callable[[dict[str, Any]], Taken]) -> PlainRoutes:
         """Return the WSGI application of the routes, which passes on all other requests."""
         return PlainRoutes(others, self._clients, self._sockets, self._peers, detach, self._engine.closing)
 

@@ -14,8 +14,8 @@ from api.errors import HTTP_STATUS, ErrorCode, Refusal
 from api.hub.plain.sockets import PlainSockets
 from api.hub.transport.plain_socket import PlainSocket
 from api.hub.transport.web.door import Application
-from api.hub.transport.web.http_requests import credential_headers, refusal_headers
-from api.hub.transport.websocket import WebSocket, accept, is_upgrade
+from api.hub.transport.web.http_requests import credential_headers, handshake_headers, refusal_headers
+from api.hub.transport.websocket import Taken, WebSocket, accept, is_upgrade
 from config.http_errors import http_error_body
 from config.logs.client import client_fields
 
@@ -50,7 +50,7 @@ class PlainRoutes:
         routes: Mapping[str, Opener],
         sockets: PlainSockets,
         peers: Peers,
-        detach: Callable[[dict[str, Any]], Any],
+        detach: Callable[[dict[str, Any]], Taken],
         closing: set[WebSocket],
     ) -> None:
         self._others = others
@@ -83,21 +83,22 @@ class PlainRoutes:
         answer = self._accept(environ)
         address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
         peer = clients.open(address, credential_headers(environ), environ.get("QUERY_STRING", ""))
-        sock = self._detach(environ)
+        taken = self._detach(environ)
         try:
-            sock.send(answer)
+            taken.sock.send(answer)
         except OSError:
             log.debug("connection lost during a handshake", extra=client_fields(peer.sid, "connect"))  # the first read finds it too
-        peer.open_socket(WebSocket(sock, self._sockets.loop, peer, self._sockets.limits, self._closing))
+        peer.open_socket(WebSocket(taken, self._sockets.loop, peer, self._sockets.limits, self._closing))
 
     def _accept(self, environ: dict[str, Any]) -> bytes:
         """Return the answer that accepts the handshake. It declines all extensions."""
-        if environ["REQUEST_METHOD"] != "GET" or not is_upgrade(environ):
+        headers = handshake_headers(environ)
+        if environ["REQUEST_METHOD"] != "GET" or not is_upgrade(headers):
             path = environ["PATH_INFO"]
             raise NotUpgraded(f"{path} is a WebSocket: send a request to upgrade, for example with `new WebSocket(url)`.")
-        if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != _VERSION:
+        if headers.get("sec-websocket-version") != _VERSION:
             raise NotUpgraded(f"The version of the WebSocket protocol must be {_VERSION}.")
-        if (answer := accept(environ)) is None:
+        if (answer := accept(headers)) is None:
             raise Refusal(ErrorCode.INVALID_PAYLOAD, "Invalid handshake.", {"Sec-WebSocket-Key": ["16 bytes in base64."]})
         return answer
 

@@ -30,10 +30,13 @@ from api.hub.transport.limits.states import count_states
 from api.hub.transport.limits.totals import SERVER_FULL, ConnectionTotals
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import CLOSE, NOOP, GapNotice, Session
+from api.hub.transport.web.arrivals import Arrivals
 from api.hub.transport.web.credentials import RequestCredentials
+from api.hub.transport.web.handshakes import WebSocketHandshakes
 from api.hub.transport.web.http_requests import kept_headers, refused
+from api.hub.transport.web.opening import Opening
 from api.hub.transport.web.requests import EngineRequests, StartResponse
-from api.hub.transport.websocket import Loop, WebSocket
+from api.hub.transport.websocket import Loop, Taken, WebSocket
 from api.hub.transport.wire import Frame
 from config.logs.client import client_fields
 
@@ -58,7 +61,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         loop: Loop,
         now: Callable[[], float],
         wait_for_poll: Callable[[Session, dict[str, Any]], bool],
-        detach: Callable[[dict[str, Any]], Any],
+        detach: Callable[[dict[str, Any]], Taken],
         limits: Limits,
         gap_notice: GapNotice = gap_notice,
         peers: Peers | None = None,
@@ -79,7 +82,9 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
         self.credentials = RequestCredentials(authenticator, audit)
-        self._requests = EngineRequests(self, wait_for_poll, detach, now)
+        self.handshakes = WebSocketHandshakes(self, now)
+        self.arrivals = Arrivals(loop, self.places, self.handshakes.answer, now)
+        self._requests = EngineRequests(self, wait_for_poll, detach)
         self._gap_notice = gap_notice
         self._conflated = 0  # frames dropped by sessions that have ended
         self._deferred: list[tuple[Session, str]] = []  # (session to close, reason)
@@ -93,29 +98,30 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     # sessions
 
-    def open_session(self, transport: str, environ: dict[str, Any]) -> Session:
+    def open_session(self, opening: Opening) -> Session:
         """Open a session for a handshake. Raises `Refused`."""
-        address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+        address = self._peers.client(opening.peer, opening.headers.get("x-forwarded-for"))
         try:
             self.places.check(address)
         except TooMany as error:
             details = {error.name: error.limit, "retry_after": self.limits.connect_seconds}
             raise refused(Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), details)) from None
-        presented = self.credentials.present(environ, address, transport)
+        presented = self.credentials.present(opening, address)
         self.make_room()
-        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
+        headers = kept_headers(opening.headers)
+        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, headers, presented)
         self.sockets[session.sid] = session
         self.totals.opened += 1
         self.places.open(session)
         self._deadlines.add(session)
-        opening = {
+        greeting = {
             "sid": session.sid,
-            "upgrades": ["websocket"] if transport == "polling" and self.allow_upgrades else [],
+            "upgrades": ["websocket"] if opening.transport == "polling" and self.allow_upgrades else [],
             "pingInterval": int(self.ping_interval * 1000),
             "pingTimeout": int(self.ping_timeout * 1000),
             "maxPayload": self.max_http_buffer_size,
         }
-        session.outbox.put(wire.text(wire.OPEN + orjson.dumps(opening)))
+        session.outbox.put(wire.text(wire.OPEN + orjson.dumps(greeting)))
         self.handlers["connect"](session.sid, _NO_ENVIRON)
         return session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
@@ -17,9 +18,12 @@ from api.access.model import Presented
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
-from api.hub.transport.web.credentials import PRESENTED
+from api.hub.transport.web.arrivals import Answer, Passed
 from api.hub.transport.web.early import Early
 from api.hub.transport.web.errors import JsonErrors, request_error
+from api.hub.transport.web.http_requests import answer_bytes
+from api.hub.transport.web.opening import PRESENTED, Opening, read_opening
+from api.hub.transport.websocket import Taken
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
@@ -33,10 +37,10 @@ def _no_check(line: bytes, head: bytes, peer: str, local: Callable[[], str]) -> 
     """Leave every request to the application."""
 
 
-def detach(environ: dict[str, Any]) -> socket.socket:
-    """Return the socket of a request, non-blocking and taken away from the HTTP server."""
-    sock: socket.socket = environ["tickwire.detach"]()
-    return sock
+def detach(environ: dict[str, Any]) -> Taken:
+    """Return the socket of a request, taken away from the HTTP server."""
+    taken: Taken = environ["tickwire.detach"]()
+    return taken
 
 
 class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
@@ -45,11 +49,14 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
     connection if that sends nothing; the body within the same time. The client reads an answer
     within `Limits.blocked_seconds`. `places` counts connections that have not sent a
-    whole head. `check_early` may answer a request before it is parsed.
+    whole head. `answer_handshake` serves a usual WebSocket handshake that opens a session, and
+    `check_early` may answer another request, before it is parsed. Connections come from `Arrivals`
+    with an attribute `passed`, or straight from the listener.
     """
 
     places = Places(_NO_LIMITS, Peers())
     check_early: EarlyCheck = staticmethod(_no_check)
+    answer_handshake: Answer | None = None
     _presented: Presented | None = None  # of the present request
     detached = False
     _timer: Any = None  # of the head or the body that is read now
@@ -58,11 +65,18 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     _timed_out = False
 
     @classmethod
-    def of_server(cls, places: Places, check_early: EarlyCheck = _no_check) -> type[Protocol]:
+    def of_server(cls, places: Places, answer_handshake: Answer, check_early: EarlyCheck = _no_check) -> type[Protocol]:
         """Return the class for the connections of one server."""
-        return type("Protocol", (cls,), {"places": places, "check_early": staticmethod(check_early)})
+        functions = {"check_early": staticmethod(check_early), "answer_handshake": staticmethod(answer_handshake)}
+        return type("Protocol", (cls,), {"places": places, **functions})
 
     def handle(self) -> None:
+        passed: Passed | None = getattr(self.request, "passed", None)
+        if passed is not None and passed.answered:
+            self._served = True
+        elif passed is not None:
+            self._requesting = True
+            self._start_timer(max(0.0, passed.head_due - time.monotonic()))
         try:
             super().handle()
         finally:
@@ -107,7 +121,12 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self._presented = None
         ahead = self.rfile.fp.peek()
         end = ahead.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        early = self.check_early(self.raw_requestline, ahead[:end], self._peer, self._local) if end >= len(_END_OF_HEAD) else None
+        early = None
+        if end >= len(_END_OF_HEAD):
+            if self.answer_handshake is not None and (found := read_opening(self.raw_requestline + ahead[:end], self._peer, self._local())):
+                self._serve_handshake(found[0], end, more=len(ahead) > end)
+                return False
+            early = self.check_early(self.raw_requestline, ahead[:end], self._peer, self._local)
         if early is None:
             return bool(super().parse_request())
         self.rfile.fp.read(end)
@@ -118,19 +137,32 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self.close_connection = early.closes
         if early.answer:
             self._head_complete()
-            self._send_early(early.answer)
-            if len(ahead) > end:
-                eventlet.sleep(0)  # further requests wait already: other clients go first
+            self._send_early(early.answer, more=len(ahead) > end)
         return not early.answer
 
-    def _send_early(self, answer: bytes) -> None:
-        """Send an answer at once; the connection ends if the client does not read its answers."""
+    def _serve_handshake(self, opening: Opening, size: int, *, more: bool) -> None:
+        """Answer a handshake whose head has `size` bytes behind its first line."""
+        assert self.answer_handshake is not None  # noqa: S101 - the caller has checked it
+        self.rfile.fp.read(size)
+        self._head_complete()
+        refusal = self.answer_handshake(opening, self.detach)
+        self.close_connection = refusal is None
+        if refusal is not None:
+            self._send_early(answer_bytes(refusal), more=more)
+
+    def _send_early(self, answer: bytes, *, more: bool) -> None:
+        """Send an answer at once; the connection ends if the client does not read its answers.
+
+        If `more` requests wait already, other clients go first.
+        """
         try:
             sent = self.connection.fd.send(answer, socket.MSG_DONTWAIT)
         except OSError:
             sent = 0
         if sent < len(answer):
             self.close_connection = True
+        if more:
+            eventlet.sleep(0)
 
     def _local(self) -> str:
         """Return the address of our end of the connection."""
@@ -142,9 +174,11 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         return str(eventlet.wsgi.addr_to_host_port(self.client_address)[0])
 
     def _begin_head(self) -> None:
+        if self._requesting:
+            return  # since it was accepted
         self.places.begin_request(self._peer)
         self._requesting = True
-        self._start_timer()
+        self._start_timer(self.places.limits.request_seconds)
 
     def _head_complete(self) -> None:
         self._stop_timer()
@@ -152,9 +186,9 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self._requesting = False
             self.places.end_request(self._peer)
 
-    def _start_timer(self) -> None:
+    def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
-        self._timer = hubs.get_hub().schedule_call_global(self.places.limits.request_seconds, self._time_out)
+        self._timer = hubs.get_hub().schedule_call_global(seconds, self._time_out)
 
     def _begin_answer(self) -> None:
         """Start the time in which the client reads its answer."""
@@ -183,7 +217,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         if self._presented is not None:
             environ[PRESENTED] = self._presented
         if self.headers.get("content-length", "0") != "0" or self.headers.get("transfer-encoding"):
-            self._start_timer()
+            self._start_timer(self.places.limits.request_seconds)
             environ["tickwire.body_complete"] = self._stop_timer
         return environ
 
@@ -203,20 +237,29 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         finally:
             self._stop_timer()
 
-    def detach(self) -> socket.socket:
+    def detach(self) -> Taken:
         """Return the socket of the connection, non-blocking and ours alone.
 
         The request must send no answer.
         """
         self.detached = True
         eventlet.wsgi.WSGI_LOCAL.already_handled = True
-        sock = self.connection
+        rest, sock = self._rest(), self.connection
         # The descriptor itself: a duplicate would need a further one, and there may be none.
         ours = _real_socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         ours.setblocking(False)
         # After the request, the server shuts down and closes the socket that it finds here.
         self.conn_state[1] = _Detached()
-        return ours  # type: ignore[no-any-return]
+        return Taken(ours, rest)
+
+    def _rest(self) -> bytes:
+        """Return the bytes behind the request that have been read already. It never waits."""
+        self.connection.setblocking(False)
+        try:
+            file: Any = self.rfile
+            return bytes(getattr(file, "fp", file).peek())  # `fp`: while a head is read
+        except (OSError, ValueError):
+            return b""
 
     def finish(self) -> None:
         if self.detached:

@@ -119,6 +119,11 @@ class Outbox:
         self._turn(waiting=True)
         self.drain()
 
+    def lead(self, data: bytes) -> None:
+        """Have these bytes sent before all waiting frames, in one write. Call it before `open`."""
+        self._partial = data
+        self.size += len(data)
+
     def shut(self) -> None:
         """Discard all waiting frames, and keep later ones unsent.
 

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket
@@ -103,6 +103,16 @@ class Peer(Protocol):
         """End with this Close code, or at once if the connection is lost (None)."""
 
 
+class Taken(NamedTuple):
+    """A socket that the server of a request has given up, non-blocking.
+
+    `rest` has the bytes behind the request that the server has read already.
+    """
+
+    sock: socket.socket
+    rest: bytes = b""
+
+
 class WebSocket:
     """The socket of a connected client.
 
@@ -112,15 +122,17 @@ class WebSocket:
 
     __slots__ = ("_all_closing", "_closing", "_limits", "_loop", "_reader", "_sock", "_watch", "peer")
 
-    def __init__(self, sock: socket.socket, loop: Loop, peer: Peer, limits: Limits, closing: set[WebSocket]) -> None:
-        self._sock = sock
+    def __init__(self, taken: Taken, loop: Loop, peer: Peer, limits: Limits, closing: set[WebSocket]) -> None:
+        self._sock = taken.sock
         self._loop = loop
         self._limits = limits
-        self._reader = Reader(limits.max_message_bytes)
+        self._reader = Reader(limits.max_message_bytes, taken.rest)
         self._closing = False
         self._all_closing = closing
         self.peer = peer
-        self._watch = loop.watch(sock, self._readable, self._writable)
+        self._watch = loop.watch(taken.sock, self._readable, self._writable)
+        if taken.rest:
+            self._pause(0, self._continue)
 
     @property
     def send(self) -> Callable[[bytes], int]:
@@ -243,19 +255,22 @@ class WebSocket:
                 self.peer.unanswered()
 
 
-def is_upgrade(environ: Mapping[str, Any]) -> bool:
-    """Return True if the request is a WebSocket handshake."""
-    tokens = [token.strip() for token in environ.get("HTTP_CONNECTION", "").lower().split(",")]
-    return environ.get("HTTP_UPGRADE", "").lower() == "websocket" and "upgrade" in tokens
+def is_upgrade(headers: Mapping[str, str]) -> bool:
+    """Return True if a request with these headers is a WebSocket handshake.
+
+    Their names are in lower case.
+    """
+    tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
+    return headers.get("upgrade", "").lower() == "websocket" and "upgrade" in tokens
 
 
-def accept(environ: Mapping[str, Any]) -> bytes | None:
+def accept(headers: Mapping[str, str]) -> bytes | None:
     """Return the response that accepts the handshake; None if it is invalid.
 
     It declines all extensions (deflate).
     """
-    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
-    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or not _is_key(key):
+    key = headers.get("sec-websocket-key", "")
+    if headers.get("sec-websocket-version") != "13" or not _is_key(key):
         return None
     proof = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest())  # noqa: S324 - RFC 6455 requires SHA-1
     return b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + proof + b"\r\n\r\n"

@@ -153,9 +153,9 @@ class Reader:
 
     __slots__ = ("_buffer", "_limit", "_opcode", "_parts", "frames", "more")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, first: bytes = b"") -> None:
         self._limit = limit  # bytes of one message
-        self._buffer = b""
+        self._buffer = first
         self.frames = 0  # that the last call has parsed, fragments included
         self.more = False  # True if the last call stopped at its limit, with bytes left
         self._opcode: Opcode | None = None  # of the incomplete fragmented message

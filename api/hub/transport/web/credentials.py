@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.access.audit import Audit, NoAudit
-from api.access.credentials import Credential, read_credential
+from api.access.credentials import CREDENTIAL_HEADERS, Credential, read_credential
 from api.access.model import Authenticator, Handshake, Presented
 from api.errors import Refusal, Unauthorized
 from api.hub.transport.session import Session
 from api.hub.transport.web.http_requests import credential_headers, refused
-
-PRESENTED = "tickwire.presented"  # in an environment: the result of an earlier check
+from api.hub.transport.web.opening import Opening
 
 
 class RequestCredentials:
@@ -26,14 +25,15 @@ class RequestCredentials:
         self._authenticator = authenticator
         self._audit = audit or NoAudit()
 
-    def present(self, environ: Mapping[str, Any], address: str, transport: str) -> Presented | None:
+    def present(self, opening: Opening, address: str) -> Presented | None:
         """Return the credential of the request that opens a session; None if it has none."""
-        early: Presented | None = environ.get(PRESENTED)
-        headers = {} if early is not None else credential_headers(environ)
+        if opening.presented is not None:
+            return opening.presented
+        headers = {name: opening.headers[name] for name in CREDENTIAL_HEADERS if name in opening.headers}
         if not headers:
-            return early
+            return None
         try:
-            return self.authenticate(transport, address, headers)
+            return self.authenticate(opening.transport, address, headers)
         except Refusal as refusal:
             raise refused(refusal) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +11,7 @@ from api.access.counts import HOST, ORIGIN, AccessCounts
 from api.access.credentials import refuse_query
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
 from api.errors import Refusal
-from api.hub.transport.web.http_requests import refusal_body
+from api.hub.transport.web.http_requests import Refused, answer_headers, refusal_body
 from api.refused_origins import RefusedOrigins
 from config.http_errors import http_error_body
 
@@ -35,41 +35,49 @@ class Door:
         self._counts = counts
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path, host, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
-        if path not in OPEN_PATHS and not self._hosts.allow(host, environ.get("SERVER_NAME", "")):
+        path, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_ORIGIN")
+        try:
+            more = self.check(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_HOST"), origin, environ.get("SERVER_NAME", ""))
+        except Refused as refusal:
+            start_response(refusal.status, answer_headers(refusal.kind, refusal.body, refusal.headers))
+            return [refusal.body]
+        if not more:
+            return self._application(environ, start_response)
+        more = more + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])
+        return self._application(environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))
+
+    def check(self, path: str, query: str, host: str | None, origin: str | None, local: str) -> list[tuple[str, str]]:
+        """Return the CORS headers of the answer. Raises `Refused`.
+
+        `local` is the address of our end of the connection.
+        """
+        if path not in OPEN_PATHS and not self._hosts.allow(host, local):
             self._counts.refused(HOST)
-            return _forbid(path, start_response, "the host is not allowed: see ALLOWED_HOSTS")
-        if origin is None:
-            return self._serve(path, environ, start_response)
-        if not self._origins.allow(origin, host):
+            raise _forbidden(path, "the host is not allowed: see ALLOWED_HOSTS")
+        if origin is not None and not self._origins.allow(origin, host):
             self._counts.refused(ORIGIN)
             self._refused.note(origin)
-            return _forbid(path, start_response, "the origin is not allowed: see CORS_ORIGINS")
-        more = self._origins.headers(origin) + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])
-        return self._serve(path, environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))
-
-    def _serve(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            raise _forbidden(path, "the origin is not allowed: see CORS_ORIGINS")
+        more = [] if origin is None else self._origins.headers(origin)
         try:
-            refuse_query(environ.get("QUERY_STRING", ""))
+            refuse_query(query)
         except Refusal as refusal:
             body = refusal_body(refusal)
-            return _answer("400 Bad Request", body if _is_engine(path) else {"error": body["error"]}, start_response)
-        return self._application(environ, start_response)
+            raise _refused("400 Bad Request", body if _is_engine(path) else {"error": body["error"]}, more) from None
+        return more
 
 
-def _forbid(path: str, start_response: Callable[..., Any], reason: str) -> Iterable[bytes]:
-    """Answer 403, on `/socket.io/` in the shape of Engine.IO, elsewhere in ours."""
+def _forbidden(path: str, reason: str) -> Refused:
+    """Return the answer 403, on `/socket.io/` in the shape of Engine.IO, elsewhere in ours."""
     engine = {"code": 4, "message": f"Forbidden: {reason}"}
-    ours = http_error_body("forbidden", reason)
-    return _answer("403 Forbidden", engine if _is_engine(path) else ours, start_response)
+    return _refused("403 Forbidden", engine if _is_engine(path) else http_error_body("forbidden", reason))
 
 
 def _is_engine(path: str) -> bool:
     return path.startswith("/socket.io/")
 
 
-def _answer(status: str, content: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    body = orjson.dumps(content)
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    start_response(status, headers)
-    return [body]
+def _refused(status: str, content: dict[str, Any], more: Sequence[tuple[str, str]] = ()) -> Refused:
+    answer = Refused(0, "", status, more)
+    answer.body = orjson.dumps(content)
+    return answer

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -18,14 +21,23 @@ from api.hub.transport.wire import WireError
 
 _WSGI_NAMES = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in KEPT_HEADERS}  # by the name in lower case
 _CREDENTIALS = [(name, _WSGI_NAMES[name]) for name in CREDENTIAL_HEADERS]
-_KEPT = [(name, key) for name, key in _WSGI_NAMES.items() if name not in CREDENTIAL_HEADERS]
+_KEPT = [name for name in KEPT_HEADERS if name not in CREDENTIAL_HEADERS]
+# Those that `handshake_headers` returns, of a WebSocket handshake too.
+_HANDSHAKE = [
+    *_WSGI_NAMES.items(),
+    *((name, f"HTTP_{name.upper().replace('-', '_')}") for name in ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version")),
+]
 _BAD_REQUEST, _FORBIDDEN = 3, 4  # codes of Engine.IO
 
 
 class Refused(Exception):
-    """A refused request: the code of Engine.IO, a message, the HTTP status and more headers."""
+    """A refused request: the code of Engine.IO, a message, the HTTP status and more headers.
+
+    `kind` is the media type of `body`.
+    """
 
     def __init__(self, code: int, message: str, status: str = "400 Bad Request", headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.kind = "application/json"
         self.body = orjson.dumps({"code": code, "message": message})
         self.status = status
         self.headers = headers
@@ -47,6 +59,13 @@ def too_large() -> Refused:
     return Refused(3, "Payload too large", "413 Request Entity Too Large")
 
 
+def failed() -> Refused:
+    """Return the answer to a request after an error of ours."""
+    answer = Refused(_BAD_REQUEST, "", "500 Internal Server Error")
+    answer.kind, answer.body = "text/plain", b""
+    return answer
+
+
 def refused(refusal: Refusal) -> Refused:
     """Return the refusal of a request by access control or by a limit of its address.
 
@@ -61,6 +80,18 @@ def refused(refusal: Refusal) -> Refused:
 def answer_headers(kind: str, body: bytes, more: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers of every answer of Engine.IO; `kind` is the media type of the body."""
     return [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
+
+
+def answer_bytes(answer: Refused, more: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Return the head and the body of an answer that does not pass through the HTTP server."""
+    headers = answer_headers(answer.kind, answer.body, (*answer.headers, ("Date", _date(int(time.time()))), *more))
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    return f"HTTP/1.1 {answer.status}\r\n{lines}\r\n".encode("latin-1") + answer.body
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def refusal_headers(refusal: Refusal) -> list[tuple[str, str]]:
@@ -100,9 +131,14 @@ def _nothing() -> None:
     """Replace the end of the body's time, on a server without one."""
 
 
-def kept_headers(environ: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of the request that a session keeps: those without a credential."""
-    return {name: environ[key] for name, key in _KEPT if key in environ}
+def handshake_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of the request that a handshake needs, by their names in lower case."""
+    return {name: environ[key] for name, key in _HANDSHAKE if key in environ}
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those headers that a session keeps: those without a credential."""
+    return {name: headers[name] for name in _KEPT if name in headers}
 
 
 def credential_headers(environ: Mapping[str, Any]) -> dict[str, str]:

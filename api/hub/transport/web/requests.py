@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
-from urllib.parse import parse_qs
 
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.floods import Floods
 from api.hub.transport.limits.totals import PROTOCOL_ERROR
 from api.hub.transport.session import Session
 from api.hub.transport.web.credentials import RequestCredentials
-from api.hub.transport.web.http_requests import Refused, answer_headers, bad_request, read_body, too_large, unknown_sid
+from api.hub.transport.web.handshakes import WebSocketHandshakes
+from api.hub.transport.web.http_requests import (
+    Refused,
+    answer_headers,
+    bad_request,
+    failed,
+    handshake_headers,
+    read_body,
+    too_large,
+    unknown_sid,
+)
+from api.hub.transport.web.opening import Opening, arguments_of, opening_of, opens_websocket
 from api.hub.transport.web.upgrade import UpgradeProbe
-from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
+from api.hub.transport.websocket import Loop, Taken, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
 from config.logs.client import client_fields
-from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +44,11 @@ class Sessions(Protocol):
     closing: set[WebSocket]  # that have sent Close and have not ended
     floods: Floods
     credentials: RequestCredentials
+    handshakes: WebSocketHandshakes
     max_http_buffer_size: int
     reason: Any  # python-engineio's names of the ends of a session
 
-    def open_session(self, transport: str, environ: dict[str, Any]) -> Session:
+    def open_session(self, opening: Opening) -> Session:
         """Open a session for a handshake. Raises `Refused`."""
 
     def is_overdue(self, session: Session) -> bool:
@@ -57,41 +67,41 @@ class EngineRequests:
         self,
         sessions: Sessions,
         wait_for_poll: Callable[[Session, dict[str, Any]], bool],
-        detach: Callable[[dict[str, Any]], Any],
-        now: Callable[[], float],
+        detach: Callable[[dict[str, Any]], Taken],
     ) -> None:
         self._sessions = sessions
         self._wait_for_poll = wait_for_poll
         self._detach = detach
-        self._old_versions = Throttle(monotonic=now)
 
     def answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one HTTP request of `/socket.io/`, or turn its connection into a WebSocket."""
-        more: Sequence[tuple[str, str]] = ()
+        if opens_websocket(environ):
+            refusal = self._sessions.handshakes.answer(opening_of(environ, "websocket"), lambda: self._detach(environ))
+            return [] if refusal is None else _refuse(refusal, start_response)
         try:
             status, kind, body = self._serve(environ)
         except Refused as refusal:
-            status, kind, body, more = refusal.status, "application/json", refusal.body, refusal.headers
+            return _refuse(refusal, start_response)
         except Exception:
             log.exception("failed to answer a request")
-            status, kind, body = "500 Internal Server Error", "text/plain", b""
+            return _refuse(failed(), start_response)
         if status.startswith("101"):
             return []
-        start_response(status, answer_headers(kind, body, more))
+        start_response(status, answer_headers(kind, body, ()))
         return [body]
 
     def _serve(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
         """Return status, content type and body of the answer. Raises `Refused`."""
         if environ["REQUEST_METHOD"] == "OPTIONS":
             return "204 No Content", "text/plain", b""
-        query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+        query = arguments_of(environ.get("QUERY_STRING", ""))
         if last := self._sessions.floods.last_poll(query.get("sid", ""), environ["REQUEST_METHOD"]):
             return "200 OK", "text/plain; charset=UTF-8", last
         session = self._session_of(query)
         if session is not None:
             self._sessions.credentials.check(environ, session)
         if query["transport"] == "websocket":
-            return self._serve_websocket(environ, session)
+            return self._serve_upgrade(environ, session)
         if session is None:
             return self._open_polling(environ)
         if session.socket is not None:
@@ -102,14 +112,12 @@ class EngineRequests:
             return self._serve_post(environ, session)
         raise Refused(2, "Bad handshake method")
 
-    def _session_of(self, query: dict[str, str]) -> Session | None:
+    def _session_of(self, query: Mapping[str, str]) -> Session | None:
         """Return the session that the request names; None for a handshake. Raises `Refused`."""
         if query.get("transport") not in ("polling", "websocket"):
             raise Refused(0, "Transport unknown")
         if "sid" not in query:
-            if query.get("EIO") != "4":
-                self._log_version(query.get("EIO", ""))
-                raise Refused(5, "Unsupported protocol version")
+            self._sessions.handshakes.check_version(query)
             return None
         session = self._sessions.sockets.get(query["sid"])
         if session is None:
@@ -121,20 +129,12 @@ class EngineRequests:
             raise unknown_sid()
         return session
 
-    def _log_version(self, version: str) -> None:
-        """Log the reason of the refusal: an old client shows only its status, 400."""
-        if count := self._old_versions.due("version"):
-            log.warning(
-                "refused a client of another protocol version: the hub serves Engine.IO 4 (socket.io-client 3 and 4, python-socketio 5)",
-                extra={"event": "connect", "engine_io": version[:8], "count": count},
-            )
-
     # polling
 
     def _open_polling(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
         if environ["REQUEST_METHOD"] != "GET":
             raise Refused(2, "Bad handshake method")
-        session = self._sessions.open_session("polling", environ)
+        session = self._sessions.open_session(opening_of(environ, "polling"))
         return "200 OK", "text/plain; charset=UTF-8", session.take_poll(self._sessions.max_http_buffer_size)
 
     def _serve_poll(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
@@ -167,16 +167,18 @@ class EngineRequests:
 
     # WebSocket
 
-    def _serve_websocket(self, environ: dict[str, Any], session: Session | None) -> tuple[str, str, bytes]:
-        answer = accept(environ) if is_upgrade(environ) and environ["REQUEST_METHOD"] == "GET" else None
-        if answer is None:
+    def _serve_upgrade(self, environ: dict[str, Any], session: Session | None) -> tuple[str, str, bytes]:
+        """Begin the upgrade of a polling session."""
+        headers = handshake_headers(environ)
+        answer = accept(headers) if is_upgrade(headers) and environ["REQUEST_METHOD"] == "GET" else None
+        if answer is None or session is None:
             raise bad_request()
-        if session is None:
-            session = self._sessions.open_session("websocket", environ)
-            session.open_socket(self._accept(environ, answer, session))
-            return _SWITCHED
-        probe = UpgradeProbe(session)
-        socket = self._accept(environ, answer, probe)
+        probe, taken = UpgradeProbe(session), self._detach(environ)
+        try:
+            taken.sock.send(answer)
+        except OSError:
+            log.debug("connection lost during a handshake", extra=client_fields(session.sid, "connect"))  # the first read finds it too
+        socket = WebSocket(taken, self._sessions.loop, probe, self._sessions.limits, self._sessions.closing)
         if session.socket is not None or session.upgrading:
             socket.close()  # the protocol test suite requires accepting the second WebSocket before closing it
         else:
@@ -184,10 +186,7 @@ class EngineRequests:
             self._sessions.loop.call_later(self._sessions.limits.upgrade_seconds, probe.give_up)
         return _SWITCHED
 
-    def _accept(self, environ: dict[str, Any], answer: bytes, peer: Peer) -> WebSocket:
-        sock = self._detach(environ)
-        try:
-            sock.send(answer)
-        except OSError:
-            log.debug("connection lost during a handshake", extra=client_fields(peer.sid, "connect"))  # the first read finds it too
-        return WebSocket(sock, self._sessions.loop, peer, self._sessions.limits, self._sessions.closing)
+
+def _refuse(refusal: Refused, start_response: StartResponse) -> Iterable[bytes]:
+    start_response(refusal.status, answer_headers(refusal.kind, refusal.body, refusal.headers))
+    return [refusal.body]
