@@ -59,7 +59,11 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (socketio.Server._handle_eio_message, ["self", "eio_sid", "data"]),
     (socketio.Server._handle_eio_disconnect, ["self", "eio_sid", "reason"]),
     (socketio.Server._send_packet, ["self", "eio_sid", "pkt"]),
+    (socketio.Manager.pre_connect, ["self", "eio_sid", "namespace"]),
     (socketio.Manager.connect, ["self", "sid", "namespace"]),
+    (socketio.Manager.pre_disconnect, ["self", "sid", "namespace"]),
+    (socketio.Manager.get_namespaces, ["self"]),
+    (socketio.Manager.get_participants, ["self", "namespace", "room"]),
     (socketio.Manager.sid_from_eio_sid, ["self", "eio_sid", "namespace"]),
     (socketio.Manager.eio_sid_from_sid, ["self", "sid", "namespace"]),
     (flask_socketio.SocketIO._handle_event, ["self", "handler", "message", "namespace", "sid", "args"]),
@@ -110,6 +114,9 @@ FACTS: list[tuple[Any, str]] = [
     # Every packet passes `eio.send`.
     (socketio.Server._send_packet, r"pkt\.encode\(\).*self\.eio\.send\(eio_sid, ep\).*self\.eio\.send\(eio_sid, encoded_packet\)"),
     (socketio.Server._send_eio_packet, r"self\.eio\.send_packet\(eio_sid, eio_pkt\)"),
+    # python-socketio reads `rooms` in these methods alone, apart from those of rooms: unused.
+    (socketio.Manager.emit, r"if namespace not in self\.rooms: return .*for sid, eio_sid in self\.get_participants\(namespace, room\)"),
+    (socketio.Manager.can_disconnect, r"return self\.is_connected\(sid, namespace\)$"),
     (socketio.Manager.emit, r"eio_packet\.Packet\(.*self\.server\._send_eio_packet\(eio_sid, p\)"),
     # A binary packet waits for its attachments under its Engine.IO id, until the session ends.
     (socketio.Server._handle_eio_message, r"if eio_sid in self\._binary_packet: pkt = self\._binary_packet\[eio_sid\]"),
@@ -166,7 +173,17 @@ def test_overridden_method_exists_in_the_base_class() -> None:
             "_handle_eio_message",
             "_get_event_handler",
         },
-        ClientManager: {"connect"},
+        ClientManager: {
+            "pre_connect",
+            "connect",
+            "is_connected",
+            "sid_from_eio_sid",
+            "eio_sid_from_sid",
+            "pre_disconnect",
+            "disconnect",
+            "get_namespaces",
+            "get_participants",
+        },
         HubSocketIO: {"init_app", "_handle_event"},
         Protocol: {"get_environ", "finish"},
     }

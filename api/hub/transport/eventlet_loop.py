@@ -14,7 +14,6 @@ from typing import Any
 
 import eventlet
 import eventlet.event
-import socketio
 from eventlet import hubs
 from eventlet.hubs.hub import READ, WRITE
 from flask import Flask
@@ -31,6 +30,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.limits.totals import end_after
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
+from api.hub.transport.socketio_server import ClientManager as ClientManager
 from api.hub.transport.socketio_server import SocketServer
 from config.loops import HEARTBEATS, PROCESS_END, keep
 
@@ -204,24 +204,6 @@ def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
     finally:
         session.poll = None
         stop_listening()
-
-
-class ClientManager(socketio.Manager):  # type: ignore[misc]
-    """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent.
-
-    Clients drop events that arrive before that packet. `on_connected` is set before the first
-    client connects.
-    """
-
-    def __init__(self, on_connected: Callable[[str, str], None] = lambda sid, namespace: None) -> None:
-        super().__init__()
-        self.on_connected = on_connected
-
-    def connect(self, sid: str, namespace: str) -> Any:
-        """Register the client. python-socketio calls this after it has sent the CONNECT packet."""
-        connected = super().connect(sid, namespace)
-        self.on_connected(sid, namespace)
-        return connected
 
 
 class HubSocketIO(SocketIO):  # type: ignore[misc]

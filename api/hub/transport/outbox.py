@@ -124,6 +124,17 @@ class Outbox:
         self._partial = data
         self.size += len(data)
 
+    def hold(self) -> None:
+        """Have later frames wait for `release`, which sends them in one write.
+
+        Do not yield in between.
+        """
+        self._turn(waiting=True)
+
+    def release(self) -> None:
+        """Send the frames that wait since `hold`."""
+        self.drain()
+
     def shut(self) -> None:
         """Discard all waiting frames, and keep later ones unsent.
 

@@ -13,7 +13,7 @@ Replaced methods (tests/unit/test_hooks.py fails if a new version changes one of
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,8 +37,79 @@ _MAX_ATTACHMENTS = 10
 # Names of events that only the library emits.
 _RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 _CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK = range(7)
+_PLAIN_CONNECT, _PLAIN_EVENT = "0", "2["  # text of a packet, the second one its beginning
 # Exceptions of the decoder for malformed packets: JSON, numbers, and placeholders of attachments.
 _MALFORMED = (ValueError, TypeError, LookupError, RecursionError)
+
+
+class ClientManager(socketio.Manager):  # type: ignore[misc]
+    """The clients of each namespace, in two dicts: the fan-out has the rooms.
+
+    python-socketio's manager keeps two bidirectional maps for each client, and the end of a client
+    visits those of all others.
+
+    It calls `on_connected(sid, namespace)` right after the CONNECT packet was sent. Clients drop
+    events that arrive before that packet. `on_connected` is set before the first client connects.
+    """
+
+    def __init__(self, on_connected: Callable[[str, str], None] = lambda sid, namespace: None) -> None:
+        super().__init__()
+        self.on_connected = on_connected
+        self.rooms: dict[str, dict[str, str]] = {}  # namespace -> client -> session; without empty namespaces
+        self._clients: dict[str, dict[str, str]] = {}  # namespace -> session -> client
+        self._changing: set[str] = set()  # clients that connect or disconnect now
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        """Return the id of a new client; None if the session has one in the namespace."""
+        clients = self._clients.setdefault(namespace, {})
+        if eio_sid in clients:
+            return None
+        sid: str = self.server.eio.generate_id()
+        clients[eio_sid] = sid
+        self.rooms.setdefault(namespace, {})[sid] = eio_sid
+        self._changing.add(sid)
+        return sid
+
+    def connect(self, sid: str, namespace: str) -> str:
+        """Register the client. python-socketio calls this after it has sent the CONNECT packet."""
+        self._changing.discard(sid)
+        self.on_connected(sid, namespace)
+        return sid
+
+    def is_connected(self, sid: str, namespace: str) -> bool:
+        return sid in self.rooms.get(namespace, ()) and sid not in self._changing
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        return self._clients.get(namespace, {}).get(eio_sid)
+
+    def eio_sid_from_sid(self, sid: str | None, namespace: str) -> str | None:
+        return None if sid is None else self.rooms.get(namespace, {}).get(sid)
+
+    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
+        """Mark a client that is about to end, and return its session."""
+        self._changing.add(sid)
+        return self.eio_sid_from_sid(sid, namespace)
+
+    def disconnect(self, sid: str | None, namespace: str, **_: Any) -> None:
+        """Forget a client; it may be unknown."""
+        if sid is None:
+            return
+        sessions = self.rooms.get(namespace, {})
+        eio_sid = sessions.pop(sid, None)
+        if eio_sid is not None:
+            del self._clients[namespace][eio_sid]
+        if not sessions:
+            self.rooms.pop(namespace, None)
+        self._changing.discard(sid)
+        self.callbacks.pop(sid, None)
+
+    def get_namespaces(self) -> Collection[str]:
+        return self.rooms.keys()
+
+    def get_participants(self, namespace: str, room: str | None) -> Iterator[tuple[str, str]]:
+        """Yield (client, session) of one client, or of all with None."""
+        sessions = self.rooms.get(namespace, {})
+        yield from list(sessions.items()) if room is None else [(room, sessions[room])] if room in sessions else []
 
 
 class SocketServer(socketio.Server):  # type: ignore[misc]
@@ -93,7 +164,7 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             raise WireError(1002, "an attachment without its packet, or a packet before all attachments of another")
         try:
             if incomplete is None:
-                packet = self.packet_class(encoded_packet=data)
+                packet = self._read(data)
                 _check(packet)
             elif incomplete.add_attachment(data):
                 return self._binary_packet.pop(eio_sid)
@@ -109,11 +180,23 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             return None
         return packet
 
+    def _read(self, data: Any) -> Any:
+        """Return a text packet. The usual ones have no namespace and no id."""
+        if data == _PLAIN_CONNECT:
+            return self.packet_class(_CONNECT)
+        if data.startswith(_PLAIN_EVENT):
+            packet = self.packet_class(_EVENT)
+            packet.data = self.packet_class.json.loads(data[1:])
+            return packet
+        return self.packet_class(encoded_packet=data)
+
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         name = namespace or "/"
         if (refusal := self._refusal(eio_sid, name)) is not None:
             self._send_packet(eio_sid, self.packet_class(_CONNECT_ERROR, data=refusal, namespace=namespace))
             return
+        outbox = self.eio.sockets[eio_sid].outbox
+        outbox.hold()  # the CONNECT packet and the first event leave in one write
         try:
             super()._handle_connect(eio_sid, namespace, data)
         except Exception:
@@ -121,6 +204,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             if not self.manager.is_connected(sid, name):
                 self.manager.disconnect(sid, name, ignore_queue=True)  # python-socketio would keep it as half connected
             raise
+        finally:
+            outbox.release()
         session = self.eio.sockets.get(eio_sid)
         if session is not None and self.manager.sid_from_eio_sid(eio_sid, name) is not None:
             session.note_joined(name)
