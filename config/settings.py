@@ -101,6 +101,9 @@ class Settings:
     outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
     # The loop that sends a broadcast: auto (in C if the extension is installed), python or c.
     fanout_loop: str = _var(Str(load_default=AUTO_LOOP, validate=validate.OneOf(FANOUT_LOOPS)))
+    # Milliseconds in which broadcasts are collected, to go out together; 0: what is ready together
+    # goes out at once. More than 20 exceeds a latency budget of 50 ms.
+    flush_interval_ms: int = _var(WholeNumber(load_default=0, validate=validate.Range(max=1000)))
     # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
     # above it `recovered` is false.
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))

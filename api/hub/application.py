@@ -118,6 +118,8 @@ class Hub:
         self._stop.set()
         clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
         log.info("hub stops", extra={"clients": len(clients)})
+        for fanout in self._fanouts.values():
+            fanout.send_pending()
         for fanout, client in clients:
             details = {"retry_after": _retry_after()}
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)

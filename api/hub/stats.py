@@ -34,11 +34,19 @@ class RelayState(Protocol):
 class Stats:
     """Reads the figures of the process at each call. `clock` gives aware UTC."""
 
-    def __init__(self, relay: RelayState, engine: EngineServer, sessions: Sequence[MarketSession], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        relay: RelayState,
+        engine: EngineServer,
+        sessions: Sequence[MarketSession],
+        clock: Callable[[], datetime],
+        flush_interval_ms: int,
+    ) -> None:
         self._relay = relay
         self._engine = engine
         self._sessions = sessions
         self._clock = clock
+        self._flush_interval_ms = flush_interval_ms
         self._started = time.monotonic()
         self._process = psutil.Process()
 
@@ -60,5 +68,6 @@ class Stats:
             "redis_connected": self._relay.connected,
             "last_message_age_seconds": None if last is None else round(now - last, 3),
             "fanout_loop": send_many.KIND,
+            "flush_interval_ms": self._flush_interval_ms,
             "open_sessions": [session.name for session in self._sessions if session.is_open(moment)],
         }

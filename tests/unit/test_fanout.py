@@ -65,10 +65,10 @@ class Owner:
 class World:
     """A fan-out with its clients, and (time, bytes) of each write to a socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = 0.0) -> None:
         self.time = Time(self.collect)
         self.busy = False
-        self.fanout = Fanout(lambda: self.time.now, self.time.call_later, busy=lambda: self.busy, kind_of=str.lower)
+        self.fanout = Fanout(lambda: self.time.now, self.time.call_later, busy=lambda: self.busy, kind_of=str.lower, interval=interval)
         self._sent: dict[str, list[tuple[float, bytes]]] = {}
         self._pairs: dict[str, Pair] = {}
 

@@ -137,6 +137,20 @@ def test_first_own_message_of_each_batch_has_an_age() -> None:
     assert batch.times.book_lags.read() == ([0] * (len(BOOK_LAG_BUCKETS) + 1), 0.0)
 
 
+def test_batches_of_one_interval_have_the_age_of_the_first_message() -> None:
+    batch = Batch()
+    for read in (1.01, 1.02):
+        batch.now = NOON + read
+        batch.times.begin()
+        batch.times.note(price("2025-11-18T12:00:01.000000Z" if read == 1.01 else "2025-11-18T12:00:01.015000Z"))
+    batch.now = NOON + 1.03
+    batch.times.end(lambda: 2)
+    batch.times.end(lambda: 2)  # another fan-out ends its interval
+    counts, total = batch.times.lags.read()
+    assert sum(counts) == 1
+    assert total == pytest.approx(0.03)
+
+
 # liveness
 
 

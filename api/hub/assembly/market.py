@@ -74,7 +74,7 @@ def make_market(
 
     `families` are the metrics of the report, None without them.
     """
-    fanouts = {namespace: _fanout(namespace) for namespace in namespaces()}
+    fanouts = {namespace: _fanout(namespace, settings.flush_interval_ms / 1000) for namespace in namespaces()}
     topic_log, rules, known, clients = TopicLog(), RuleIndex(), set(instruments), Clients()
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
@@ -128,10 +128,10 @@ def make_market(
     )
 
 
-def _fanout(namespace: str) -> Fanout:
+def _fanout(namespace: str, interval: float) -> Fanout:
     """Return the fan-out of a namespace; every room of `/metrics` is of one kind."""
     kinds = (lambda room: METRICS_KIND) if namespace == METRICS_SPACE else topics.kind_of
-    return Fanout(time.monotonic, Eventlet().call_later, namespace, kind_of=kinds)
+    return Fanout(time.monotonic, Eventlet().call_later, namespace, kind_of=kinds, interval=interval)
 
 
 def _take_latest(bus: Bus, snapshots: SnapshotFeed, status: StatusFeed) -> None:

@@ -29,6 +29,7 @@ def make_plain(settings: Settings, callers: Callers, transport: Transport, marke
         heartbeat=settings.ws_heartbeat_interval,
         join=settings.auth_join_seconds,
         required=callers.access.mode == REQUIRED,
+        interval=settings.flush_interval_ms / 1000,
     )
     layer = PlainLayer(chosen, transport.engine, callers.authenticator, callers.limits, callers.peers, clock, retry_after, _kind_of)
     metrics = PlainMetrics(layer.fanout, settings.metric_collection_interval, clock)

@@ -9,10 +9,11 @@ from typing import TypeVar
 from api.hub.fanout.clocks import Clock, Clocks
 from api.hub.fanout.slots import JOINT_ROOMS, slot_of
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.send_many import Group
+from api.hub.transport.send_many import Group, Source
 from api.hub.transport.wire import Frame
 
 Holding = tuple[str, float | None]  # room, highest rate in Hz; None: every message
+_EVERYBODY: dict[int, set[str]] = {}
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -20,16 +21,17 @@ _Value = TypeVar("_Value")
 class Cohort:
     """Clients with the same holdings."""
 
-    __slots__ = ("boxes", "clocks", "group", "holdings", "kinds", "pending", "slotted")
+    __slots__ = ("boxes", "chosen", "clocks", "group", "holdings", "kinds", "pending", "slotted")
 
-    def __init__(self, holdings: frozenset[Holding], clocks: dict[Clock, list[str]], kinds: Mapping[str, int]) -> None:
+    def __init__(self, holdings: frozenset[Holding], clocks: dict[Clock, list[str]], kinds: Mapping[str, int], source: Source) -> None:
         self.holdings = holdings
         self.clocks = clocks  # clock -> its rooms
         self.kinds = kinds  # kind of room -> number of rooms
         self.slotted = frozenset(clock.rate for clock in clocks if clock.slot is not None)  # rates
         self.boxes: dict[str, Outbox] = {}  # client -> its outbox
-        self.group = Group(self.boxes.values())
+        self.group = Group(self.boxes.values(), source)
         self.pending: list[Frame] = []  # sent by the next flush
+        self.chosen: dict[int, set[str]] = _EVERYBODY  # index of a pending frame for some clients -> these
 
     def add(self, client: str, box: Outbox) -> None:
         """Add a client."""
@@ -42,10 +44,14 @@ class Cohort:
 
 
 class Cohorts:
-    """All cohorts of one fan-out. `kind_of` returns the kind of a room."""
+    """All cohorts of one fan-out, with the source of their batches.
 
-    def __init__(self, clocks: Clocks, kind_of: Callable[[str], str]) -> None:
+    `kind_of` returns the kind of a room.
+    """
+
+    def __init__(self, clocks: Clocks, kind_of: Callable[[str], str], source: Source) -> None:
         self._clocks = clocks
+        self._source = source
         self._kind_of = kind_of
         self._cohorts: dict[frozenset[Holding], Cohort] = {}
         self.live: dict[str, dict[Cohort, None]] = {}  # room -> cohorts without a rate
@@ -61,7 +67,7 @@ class Cohorts:
         cohort = self._cohorts.get(holdings)
         if cohort is None:
             kinds = Counter(map(self._kind_of, held))
-            cohort = self._cohorts[holdings] = Cohort(holdings, self._clocks_of(holdings), kinds)
+            cohort = self._cohorts[holdings] = Cohort(holdings, self._clocks_of(holdings), kinds, self._source)
             for room, rate in holdings:
                 if rate is None:
                     self.live.setdefault(room, {})[cohort] = None

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from api.hub.fanout.cohorts import Cohort
+from api.hub.fanout.interval import FlushInterval
 from api.hub.fanout.sending import Sender, joined
 from api.hub.fanout.ticks import Ticks
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.send_many import Group
 from api.hub.transport.wire import Frame, Replayed, event
 from db.topics import kind_of
 
@@ -30,7 +30,7 @@ class _Chains:
         self._client = client
 
     def flush(self) -> None:
-        self._fanout.flush()
+        self._fanout.send_pending()
 
     def fresh(self, room: str) -> Frame | None:
         return self._fanout.fresh_for(self._client, room)
@@ -41,7 +41,8 @@ class Fanout:
 
     `now` is a monotonic clock in seconds; `call_later(seconds, function)` calls the function once.
     `busy` is true while other work of the loop waits, before which `flush_in_parts` makes a pause.
-    `kind_of` returns the kind of a room, by which `subscriptions` counts.
+    `kind_of` returns the kind of a room, by which `subscriptions` counts. `interval` is in seconds:
+    broadcasts of that time go out together. Everything for one client alone flushes them first.
 
     `fresh` returns the newest snapshot of a room of links, itself a link of the room, or None. Set
     it before the first client, in at most one namespace. The snapshot contains every link that was
@@ -59,10 +60,12 @@ class Fanout:
         namespace: str = "/",
         busy: Callable[[], bool] = lambda: False,
         kind_of: Callable[[str], str] = kind_of,
+        interval: float = 0.0,
     ) -> None:
         self.namespace = namespace
         self.subscriptions: Counter[str] = Counter()  # kind of room -> clients in rooms, once for each room
         self._sender = Sender(call_later, busy)
+        self._interval = FlushInterval(interval, call_later, lambda: self._sender.waits)
         self._boxes: dict[str, Outbox] = {}  # client -> its outbox
         self._holdings: dict[str, dict[str, float | None]] = {}  # client -> room -> rate
         self._ticks = Ticks(now, call_later, self._sender, lambda room: None if self.fresh is None else self.fresh(room), kind_of)
@@ -100,7 +103,7 @@ class Fanout:
 
     def add(self, client: str, box: Outbox) -> None:
         """Add a client without rooms; earlier broadcasts do not reach it."""
-        self.flush()
+        self.send_pending()
         self._boxes[client] = box
         self._holdings[client] = {}
         if self.fresh is not None:
@@ -122,7 +125,7 @@ class Fanout:
         Send the client a snapshot of each joined room of links in the same step, without yielding.
         The links of these rooms that wait are dropped, because the snapshot is newer.
         """
-        self.flush()
+        self.send_pending()
         joined = dict.fromkeys(rooms, rate)
         self._boxes[client].supersede(joined)
         self._change(client, {**self._holdings[client], **joined}, joined)
@@ -132,7 +135,7 @@ class Fanout:
 
     def leave(self, client: str, rooms: Iterable[str]) -> None:
         """Take the client out of the rooms."""
-        self.flush()
+        self.send_pending()
         left = frozenset(rooms)
         self._change(client, {room: rate for room, rate in self._holdings[client].items() if room not in left}, left)
 
@@ -162,7 +165,7 @@ class Fanout:
 
         Send the answer in the same step, without yielding. `join` does this for the joined rooms.
         """
-        self.flush()
+        self.send_pending()
         if box := self._boxes.get(client):
             box.supersede(frozenset(rooms))
 
@@ -217,14 +220,18 @@ class Fanout:
     def send(self, client: str, *frames: Frame) -> None:
         """Send frames to one client, after all earlier broadcasts."""
         if self._sender.waits:
-            self.flush()
+            self.send_pending()
         if box := self._boxes.get(client):
             box.push(joined(frames), frames)
 
     def send_to(self, clients: Iterable[str], frame: Frame) -> None:
-        """Send one frame to these clients, after all earlier broadcasts."""
-        self.flush()
-        self._sender.push(Group([self._boxes[client] for client in clients if client in self._boxes]), (frame,))
+        """Send one frame to these clients with the next `flush`, after all earlier broadcasts."""
+        by_cohort: dict[Cohort, list[str]] = {}
+        for client in clients:
+            if client in self._boxes:
+                by_cohort.setdefault(self._cohort_of[client], []).append(client)
+        for cohort, chosen in by_cohort.items():
+            self._sender.add_for(cohort, chosen, frame)
 
     def emit(self, client: str, name: str, body: bytes) -> None:
         """Send one event in this namespace to one client; the frame is never conflated."""
@@ -232,7 +239,7 @@ class Fanout:
 
     def replay(self, client: str, frames: Sequence[Replayed]) -> None:
         """Send frames of the past to one client, after all earlier broadcasts."""
-        self.flush()
+        self.send_pending()
         if frames and (box := self._boxes.get(client)):
             box.replay(frames)
 
@@ -257,16 +264,29 @@ class Fanout:
         self._sender.add(cohorts, frame)
 
     def flush(self) -> None:
-        """Send all pending frames."""
+        """Send all pending frames at the end of the interval, or now if there is none."""
+        self._interval.send(self._sender.flush)
+
+    def send_pending(self) -> None:
+        """Send all pending frames now."""
         self._sender.flush()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a frame is not sent yet."""
+        return self._sender.waits
+
+    def after_interval(self, function: Callable[[], None]) -> None:
+        """Call the function after the end of each interval in which frames were sent."""
+        self._interval.sent = function
 
     def flush_in_parts(self) -> None:
         """Send all pending frames, to a part of the clients now and to the others soon.
 
         Between two parts, other work of the loop that waits comes first. Later frames of this
-        fan-out come after these.
+        fan-out come after these. With an interval, its end is the time of the first part.
         """
-        self._sender.flush_in_parts()
+        self._interval.send(self._sender.flush_in_parts)
 
     # rates
 

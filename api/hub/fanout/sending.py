@@ -38,6 +38,11 @@ class Sender:
             cohort.pending.append(frame)
             self._touched[cohort] = None
 
+    def add_for(self, cohort: Cohort, clients: Iterable[str], frame: Frame) -> None:
+        """Send the frame to these clients of the cohort with the next flush."""
+        cohort.chosen = {**cohort.chosen, len(cohort.pending): set(clients)}
+        self.add((cohort,), frame)
+
     def forget(self, cohort: Cohort) -> None:
         """Drop the pending frames of a cohort without clients."""
         self._touched.pop(cohort, None)
@@ -72,7 +77,11 @@ class Sender:
             return
         touched, self._touched = self._touched, {}
         for cohort in touched:
-            self.push(cohort.group, self._taken(cohort))
+            if cohort.chosen:
+                for boxes, frames in self._split(cohort):
+                    self.push(Group(boxes), frames)
+            else:
+                self.push(cohort.group, self._taken(cohort))
 
     def flush_in_parts(self) -> None:
         """Send all pending frames, to a part of the clients now and to the others soon."""
@@ -80,8 +89,8 @@ class Sender:
             self._send_part()
         touched, self._touched = self._touched, {}
         for cohort in touched:
-            frames, boxes = self._taken(cohort), list(cohort.boxes.values())
-            self._parts.extend((boxes[at : at + _PART_CLIENTS], frames) for at in range(0, len(boxes), _PART_CLIENTS))
+            for boxes, frames in self._split(cohort):
+                self._parts.extend((boxes[at : at + _PART_CLIENTS], frames) for at in range(0, len(boxes), _PART_CLIENTS))
         sent = 0
         while self._parts and sent + len(self._parts[0][0]) <= _PART_CLIENTS:
             sent += len(self._parts[0][0])
@@ -94,6 +103,19 @@ class Sender:
         self.batches += 1
         self.batched += len(frames)
         return frames
+
+    def _split(self, cohort: Cohort) -> list[tuple[list[Outbox], Sequence[Frame]]]:
+        """Take the pending frames; return those of the clients that get the same ones."""
+        chosen, frames = cohort.chosen, self._taken(cohort)
+        if not chosen:
+            return [(list(cohort.boxes.values()), frames)]
+        cohort.chosen = {}
+        alike: dict[frozenset[int], list[Outbox]] = {}  # indices of frames for others -> clients
+        for client, box in cohort.boxes.items():
+            without = frozenset(index for index, clients in chosen.items() if client not in clients)
+            alike.setdefault(without, []).append(box)
+        parts = [(boxes, [frame for at, frame in enumerate(frames) if at not in without]) for without, boxes in alike.items()]
+        return [(boxes, kept) for boxes, kept in parts if kept]
 
     def _send_parts(self) -> None:
         while self._parts:

@@ -29,7 +29,7 @@ class Ticks:
         self._sender = sender
         self._fresh = fresh
         self.clocks = Clocks(now, call_later, self._tick)
-        self.cohorts = Cohorts(self.clocks, kind_of)
+        self.cohorts = Cohorts(self.clocks, kind_of, sender)
 
     def note(self, room: str, frame: Frame) -> None:
         """Keep the frame for the next tick of each clock of the room."""

@@ -30,12 +30,14 @@ class PlainSettings:
     """The settings of plain WebSockets; times are in seconds.
 
     `max_clients` is the limit of each route. `required` is True if callers need a credential.
+    `interval` is that of the fan-out.
     """
 
     max_clients: int
     heartbeat: float
     join: float
     required: bool
+    interval: float
 
 
 class PlainLayer:
@@ -66,7 +68,7 @@ class PlainLayer:
         self._retry_after = retry_after
         self._clients: dict[str, PlainClients[Any]] = {}  # route -> its clients
         self._sockets = PlainSockets(engine, heartbeat=settings.heartbeat, join=settings.join)
-        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy, kind_of)
+        self.fanout = Fanout(time.monotonic, engine.loop.call_later, _NAMESPACE, engine.loop.busy, kind_of, settings.interval)
         engine.each_tick.append(self._tick)
 
     def __len__(self) -> int:
@@ -119,6 +121,7 @@ class PlainLayer:
 
     def stop(self, retry_after: Callable[[], float]) -> None:
         """Close all sockets of a hub that stops: an error frame, then 1001."""
+        self.fanout.send_pending()
         message = "The server restarts; please reconnect."
         self._sockets.stop(lambda: Refusal(ErrorCode.UNAVAILABLE, message, {"retry_after": retry_after()}))
 

@@ -18,8 +18,9 @@ SAMPLE_SECONDS = 0.01  # between two batches whose stages are noted, each for ab
 class BatchTimes:
     """Notes the ages of messages at the sockets, and the durations of the stages.
 
-    Of each batch, the first message counts for `lags` and the first book for `book_lags`. A message
-    of a foreign program has no age: its stamp is not of the bus. Stages are sampled.
+    Of each batch, the first message counts for `lags` and the first book for `book_lags`. Batches
+    that are sent together, at the end of one interval, count as one. A message of a foreign program
+    has no age: its stamp is not of the bus. Stages are sampled.
     """
 
     def __init__(self, stages: Stages = STAGES, clock: Callable[[], float] = time.time) -> None:
@@ -28,14 +29,17 @@ class BatchTimes:
         self._stages = stages
         self._clock = clock  # Unix time
         self._firsts: dict[str, Message] = {}  # channel -> its first message in the batch
+        self._begun = False
         self._read = 0.0  # Unix time at which the batch was read
         self._sampled = float("-inf")  # the same of the last batch whose stages were noted
         self._counted = 0  # messages relayed until then
 
     def begin(self) -> None:
-        """Begin with a batch that was just read."""
-        self._read = self._clock()
-        self._firsts.clear()
+        """Begin with a batch that was just read, unless an earlier one is not sent yet."""
+        if not self._begun:
+            self._begun = True
+            self._read = self._clock()
+            self._firsts.clear()
 
     def note(self, message: Message) -> None:
         """Note a relayed message of the batch."""
@@ -45,6 +49,9 @@ class BatchTimes:
 
     def end(self, relayed: Callable[[], int]) -> None:
         """Note that the batch is sent; `relayed()` is the number of messages since the start."""
+        if not self._begun:
+            return
+        self._begun = False
         sent = self._clock()
         if self._firsts:
             ages = (sent - stamped for each in self._firsts.values() if (stamped := _stamped(each)) is not None)

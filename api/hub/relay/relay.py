@@ -92,6 +92,8 @@ class Relay:
         self._needs_bus = needs_bus
         self._link = Link(lambda: bus.subscribe((*CHANNELS, topics.HEALTH)), self, loop)
         self.after_batch: list[Callable[[], None]] = []
+        for fanout in fanouts.values():
+            fanout.after_interval(self._sent)
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self.skipped_by_channel = self._skips.by_channel
@@ -138,7 +140,6 @@ class Relay:
         except NeedsBus:
             pass
         self._flush()
-        self.times.end(lambda: self.relayed)
         return messages[done:]
 
     def take_with_reads(self, messages: Sequence[Received]) -> None:
@@ -147,7 +148,6 @@ class Relay:
         for channel, body in messages:
             self.receive(channel, body, may_read=True)
         self._flush()
-        self.times.end(lambda: self.relayed)
 
     def catch_up(self) -> None:
         """Relay the stream entries that follow the log.
@@ -335,3 +335,9 @@ class Relay:
             fanout.flush()
         for function in self.after_batch:
             function()
+        if not any(fanout.waits for fanout in self._fanouts.values()):
+            self._sent()
+
+    def _sent(self) -> None:
+        """Note the times of the batches that have just been sent."""
+        self.times.end(lambda: self.relayed)

@@ -198,6 +198,7 @@ class ServerStatsSchema(Schema):
         validate=validate.OneOf(["c", "python"]),
         metadata=_about("The loop that sends broadcasts: in C, or in Python without the extension"),
     )
+    flush_interval_ms = _count("Milliseconds in which broadcasts are collected")
     open_sessions = _names("Markets that are open")
     timestamp = _now()
 

@@ -65,6 +65,9 @@ class Batches(Protocol):
 
     stale: bool
 
+    def flush(self) -> None:
+        """Push the batches that wait for the end of an interval."""
+
 
 def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
     """Return the frame that reports the frames dropped per conflation key."""
@@ -192,7 +195,9 @@ class Outbox:
         self._groups = tuple(each for each in self._groups if each is not group)
 
     def put(self, frame: Frame) -> None:
-        """Send one frame."""
+        """Send one frame to this client alone, after the broadcasts that wait for it."""
+        for group in self._groups:
+            group.flush()
         self.push(frame.wire, (frame,))
 
     def replay(self, frames: Sequence[Replayed]) -> None:
@@ -402,7 +407,8 @@ class Outbox:
     def _send_gap_notice(self) -> None:
         """Report the dropped frames, if there are any. Call it when the outbox is empty."""
         if self.dropped:
-            self.put(self._notice())
+            notice = self._notice()
+            self.push(notice.wire, (notice,))
 
     def _notice(self) -> Frame:
         notice = self._gap_notice(self.dropped)

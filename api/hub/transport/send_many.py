@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Collection, Iterable
 from errno import EAGAIN, EPIPE
-from typing import Literal
+from typing import Literal, Protocol
 
 from api.hub.transport.outbox import Outbox
 from config.process.fanout_loop import MISSING, PYTHON, C
@@ -30,22 +30,39 @@ class MissingExtension(Exception):
     """The setting requires the extension, which is not installed. The text has the remedy."""
 
 
+class Source(Protocol):
+    """The sender of batches to many groups."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a frame is not sent yet."""
+
+    def flush(self) -> None:
+        """Send all frames."""
+
+
 class Group:
     """Outboxes that get the same batches.
 
     `members` may be a live view. Lists are replaced and never changed, so that the indices of
-    results stay valid.
+    results stay valid. `source` has the batches that wait for the end of an interval.
     """
 
-    __slots__ = ("boxes", "fds", "members", "sends", "slow", "stale")
+    __slots__ = ("boxes", "fds", "members", "sends", "slow", "source", "stale")
 
-    def __init__(self, members: Collection[Outbox]) -> None:
+    def __init__(self, members: Collection[Outbox], source: Source | None = None) -> None:
         self.members = members
+        self.source = source
         self.boxes = _NO_BOXES  # members that can send now
         self.fds = _NO_FDS  # their descriptors
         self.sends = _NO_SENDS
         self.slow = _NO_BOXES  # the others: no socket, or full
         self.stale = True  # rebuild before the next send
+
+    def flush(self) -> None:
+        """Push the batches that wait, to these and all other outboxes of the source."""
+        if self.source is not None and self.source.waits:
+            self.source.flush()
 
     def rebuild(self) -> None:
         """Divide the members into those that can send now and the others."""
