@@ -41,16 +41,19 @@ class Stream:
     keeps_latest: bool = False  # last body per topic in the hash `latest_key`
     latest_key: str = LATEST_KEY
     relayed: bool = True  # the hub subscribes to it
+    # Its messages live in the shard of their instrument, those of any other channel in shard 0. If
+    # it is relayed, each shard has a shard channel `shard_channel`.
+    by_instrument: bool = False
 
 
 _ROWS = (
-    Stream(PRICES, stored=True, keeps_latest=True),
+    Stream(PRICES, stored=True, keeps_latest=True, by_instrument=True),
     Stream(VOLATILITY_ALERTS),
     Stream(CORRELATION_ALERTS),
     Stream(DATA_READY),
-    Stream(CANDLES),
+    Stream(CANDLES, by_instrument=True),
     # Stored only: trades are never broadcast to clients.
-    Stream(TRADES, tail=0, stored=True, relayed=False),
+    Stream(TRADES, tail=0, stored=True, relayed=False, by_instrument=True),
     Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
     # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`.
     Stream(METRICS, tail=0),
@@ -70,6 +73,16 @@ STREAMS: dict[str, Stream] = {row.name: row for row in _ROWS}
 def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
     """Channels that the hub subscribes to, in the order of the table."""
     return tuple(row.name for row in streams.values() if row.relayed)
+
+
+def instrument_of(channel: str, topic: str) -> str:
+    """The instrument of a topic of a channel with messages per instrument."""
+    return topic.rpartition("|")[0] if channel == CANDLES else topic
+
+
+def shard_channel(channel: str) -> str:
+    """Name of the channel in a shard of a Redis Cluster, before the tag is added."""
+    return f"tickwire:{channel}"
 
 
 # Channels of our processes among themselves; they are not in the channel table.

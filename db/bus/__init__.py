@@ -48,6 +48,8 @@ from db.bus.errors import BusLoginRefused as BusLoginRefused
 from db.bus.errors import ReportsFull as ReportsFull
 from db.bus.fence import NO_FENCE as NO_FENCE
 from db.bus.fence import Fence as Fence
+from db.bus.layout.restored import BusFacts as BusFacts
+from db.bus.layout.restored import RestoredBus as RestoredBus
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases
@@ -70,8 +72,6 @@ from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
-from db.bus.restored import BusFacts as BusFacts
-from db.bus.restored import RestoredBus as RestoredBus
 from db.bus.subscription import Subscription as Subscription
 from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue

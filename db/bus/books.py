@@ -9,9 +9,11 @@ import orjson
 
 from db import topics
 from db.book_bodies import BookMessage, cut_book, pieces_of
-from db.bus.connection import ScriptCall, lua
+from db.bus.confirmation import ScriptCall
+from db.bus.connection import lua
 from db.bus.errors import BusFull, translated
-from db.bus.publish import MESSAGES_PER_SCRIPT, Message, Publisher
+from db.bus.layout.batches import MESSAGES_PER_SCRIPT, Message
+from db.bus.publish import Publisher
 from db.bus.subscription import Subscription
 from db.messages import Stamp
 from db.timestamps import format_time
@@ -74,12 +76,12 @@ class Books(Publisher):
         the first. Raises `BusFull` if the store is behind.
         """
         rows = [*tops, *snapshots]
-        keys = [topics.stream_key(topics.BOOK_TOPS), topics.count_key(topics.BOOK_TOPS)]
+        keys = [self.key(topics.stream_key(topics.BOOK_TOPS)), self.key(topics.count_key(topics.BOOK_TOPS))]
         calls: list[ScriptCall] = []
         for start in range(0, len(rows), MESSAGES_PER_SCRIPT):
             part = rows[start : start + MESSAGES_PER_SCRIPT]
             calls.append((keys, [self._limit, *(field for row in part for field in (row.table, row.encode()))]))
-        if not all(self._run_scripts(_APPEND_ROWS, calls)):
+        if not all(self._run_scripts(_APPEND_ROWS, calls, confirmed=True)):
             raise BusFull(f"{topics.BOOK_TOPS}: {self._limit} rows wait to be stored")
 
     def put_books(self, rows: Mapping[str, Mapping[str, object]], *, whole: bool = False) -> None:
@@ -94,11 +96,13 @@ class Books(Publisher):
             pipe = self._redis.pipeline(transaction=True)
             if whole:
                 pipe.delete(topics.BOOKS_KEY)
-            if ended:
-                pipe.hdel(topics.latest_key(topics.BOOKS), *ended)
+            if ended and self.shards == 1:
+                pipe.hdel(self._latest_books_key, *ended)
             if kept:
                 pipe.hset(topics.BOOKS_KEY, mapping=kept)
             pipe.execute()
+            if ended and self.shards > 1:  # the key may be on another node
+                self._redis.hdel(self._latest_books_key, *ended)
 
     def book_rows(self) -> dict[str, dict[str, Any]]:
         """instrument -> its row; rows that cannot be read are left out."""
@@ -110,13 +114,13 @@ class Books(Publisher):
     def latest_book(self, instrument: str, depth: int) -> bytes | None:
         """The latest message of a topic as published; None if there is none that can be cut."""
         with translated():
-            body: bytes | None = self._redis.hget(topics.latest_key(topics.BOOKS), topics.book_topic(instrument, depth))
+            body: bytes | None = self._redis.hget(self._latest_books_key, topics.book_topic(instrument, depth))
         return body if body is not None and _can_be_cut(body) else None
 
     def latest_books(self) -> dict[str, bytes]:
         """topic -> its latest message; messages that cannot be cut are left out."""
         with translated():
-            found = self._redis.hgetall(topics.latest_key(topics.BOOKS))
+            found = self._redis.hgetall(self._latest_books_key)
         return {topic.decode(errors="replace"): body for topic, body in found.items() if _can_be_cut(body)}
 
     def latest_heartbeat(self) -> dict[str, Any] | None:
@@ -150,15 +154,19 @@ class Books(Publisher):
         with translated():
             return Subscription(self._redis.connection_pool.make_connection(), [topics.SCENARIO_COMMANDS])
 
+    @property
+    def _latest_books_key(self) -> str:
+        return self.key(topics.latest_key(topics.BOOKS))
+
     def _latest(self, channel: str, topic: str) -> dict[str, Any] | None:
         with translated():
-            body = self._redis.hget(topics.latest_key(channel), topic)
+            body = self._redis.hget(self.key(topics.latest_key(channel)), topic)
         return _object(body)
 
     def _latest_topics_without(self, rows: Mapping[str, object]) -> list[bytes]:
         """The topics of the latest messages of instruments that have no row."""
         with translated():
-            found = self._redis.hgetall(topics.latest_key(topics.BOOKS))
+            found = self._redis.hgetall(self._latest_books_key)
         return [topic for topic in found if topic.rpartition(b"|")[0].decode(errors="replace") not in rows]
 
 

@@ -6,24 +6,23 @@ the answers that any of its settings could produce.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from db import topics
+from db.bus.confirmation import RUN_ID, Confirmation, ScriptCall, sha_of
 from db.bus.errors import translated
+from db.bus.nodes import Nodes
+from db.bus.topology.routed import RoutedRedis
+from db.bus.topology.setup import PLAIN, SINGLE, BusSetup
 from db.measures import Counts
-
-# One run of a script: its KEYS and its ARGV.
-ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
+from db.shards import shard_of, sharded_key
 
 
 def lua(name: str) -> str:
@@ -31,30 +30,26 @@ def lua(name: str) -> str:
     return (Path(__file__).parent / f"{name}.lua").read_text()
 
 
-@cache
-def _sha(script: str) -> str:
-    """The name under which Redis keeps a loaded script."""
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class BusCounts:
     """Counts of what a process does on the bus; a collector of metrics reads them.
 
-    `published` and `parked` count records and dead letters by channel. `epochs` counts the new
-    epochs that were seen; the first one of a process is not new.
+    `published` counts records by channel and shard, `parked` dead letters by channel. `epochs`
+    counts the new epochs that were seen; the first one of a process is not new. `unreplicated`
+    counts the batches that were accepted without confirmation by a replica.
     """
 
     published: Counts = field(default_factory=Counts)
     parked: Counts = field(default_factory=Counts)
     epochs: Counts = field(default_factory=lambda: Counts(()))
+    unreplicated: Counts = field(default_factory=lambda: Counts(()))
 
 
 class Connection:
-    """A connection pool, safe to share between threads.
+    """The connections to all servers of the bus, safe to share between threads.
 
     `clock` stamps each published message. `limit` is the maximum of unstored entries per stored
-    stream, `timeout` is in seconds. `streams` is the channel table, read at each call.
+    stream and shard, `timeout` is in seconds. `streams` is the channel table, read at each call.
     """
 
     def __init__(
@@ -62,49 +57,87 @@ class Connection:
         url: str,
         clock: Callable[[], datetime],
         *,
+        setup: BusSetup = PLAIN,
         limit: int = 500_000,
         timeout: float = 5.0,
         streams: Mapping[str, topics.Stream] = topics.STREAMS,
     ) -> None:
         self._url = url
         self._clock = clock
+        self._setup = setup
         self._limit = limit
         self._streams = streams
         self.measured = BusCounts()
-        self._redis: Any = redis.Redis.from_url(
-            url,
-            protocol=2,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            driver_info=None,  # no CLIENT SETINFO, which our user may not send
-            # The caller decides about a repeat: only a `batch_id` makes it safe.
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._nodes = Nodes(url, setup, timeout, self._prepare if setup.failover else None)
+        self._confirmation = Confirmation(self._nodes, setup, lambda address: self.measured.unreplicated.add())
+        self._redis: Any = RoutedRedis(self._nodes) if self._nodes.fixed is None else self._nodes.fixed.client
+        # One server that never changes needs no confirmation: the commands go to it directly.
+        self._direct = self._nodes.fixed is not None and not setup.wait_replicas and not setup.failover
 
     def with_timeout(self, seconds: float) -> Self:
         """The same bus on connections of its own, with another timeout."""
-        return type(self)(self._url, self._clock, limit=self._limit, timeout=seconds, streams=self._streams)
+        return type(self)(self._url, self._clock, setup=self._setup, limit=self._limit, timeout=seconds, streams=self._streams)
 
     @property
-    def connection_pool(self) -> Any:
-        """The pool, for a client of Redis from another package."""
-        return self._redis.connection_pool
+    def shards(self) -> int:
+        """The number of shards."""
+        return self._setup.shards
+
+    @contextmanager
+    def on_first_node(self) -> Iterator[Any]:
+        """Yield the connections of the node of shard 0, for a client of Redis of another package.
+
+        Errors of Redis in the block become `BusError`.
+        """
+        with translated():
+            try:
+                yield self._redis.connection_pool
+            except redis.RedisError as error:
+                self._nodes.failed(error)
+                raise
+
+    @property
+    def unreplicated_nodes(self) -> frozenset[str]:
+        """The addresses of the nodes that accept batches without confirmation at present."""
+        return self._confirmation.unreplicated_nodes
+
+    def shard_of(self, channel: str, topic: str) -> int:
+        """The shard of a topic: that of its instrument, or 0 for a channel that is not spread."""
+        return shard_of(topics.instrument_of(channel, topic), self.shards) if self._streams[channel].by_instrument else 0
+
+    def shards_of(self, channel: str) -> range:
+        """The shards in which messages of the channel live."""
+        return range(self.shards if self._streams[channel].by_instrument else 1)
+
+    def key(self, key: str, shard: int = 0) -> str:
+        """The key `tickwire:REST` in this shard; with one shard it stays."""
+        return sharded_key(key, shard, self.shards)
 
     def close(self) -> None:
         """Close every connection."""
-        self._redis.close()
+        self._nodes.close()
 
     def ping(self) -> None:
-        """Raise `BusError` unless the bus answers."""
+        """Raise `BusError` unless every server of the bus answers."""
         with translated():
-            self._redis.ping()
+            for node in self._nodes.masters():
+                try:
+                    node.client.ping()
+                except redis.RedisError as error:
+                    self._nodes.failed(error)
+                    raise
 
-    def _run_scripts(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run one script once per call, in one round trip; load it first if Redis lacks it."""
+    def _run_scripts(self, script: str, calls: Sequence[ScriptCall], *, confirmed: bool = False) -> list[Any]:
+        """Run one script once per call, in one round trip; load it first if Redis lacks it.
+
+        With `confirmed`, the replicas of the setup have the effects when this returns.
+        """
         if not calls:
             return []
-        sha = _sha(script)
         with translated():
+            if not self._direct:
+                return self._confirmation.run(script, calls, confirmed=confirmed)
+            sha = sha_of(script)
             try:
                 return self._run_loaded(sha, calls)
             except redis.exceptions.NoScriptError:
@@ -119,3 +152,21 @@ class Connection:
         for keys, arguments in calls:
             pipe.evalsha(sha, len(keys), *keys, *arguments)
         return list(pipe.execute())
+
+    def _prepare(self, connection: Any) -> None:
+        """Prepare a new connection to a server that may be another one than before."""
+        for name in _PUBLISHING:
+            connection.send_command("SCRIPT", "LOAD", lua(name), check_health=False)
+            connection.read_response()
+        if self._setup.mode == SINGLE:
+            connection.send_command("INFO", "server", check_health=False)
+            setattr(connection, RUN_ID, _run_id(connection.read_response()))
+
+
+_PUBLISHING = ("publish", "append")  # scripts of which each node has a copy of its own
+
+
+def _run_id(info: bytes) -> str:
+    """The identity of a server since its start, of an answer to INFO."""
+    lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+    return next(value for name, _, value in lines if name == "run_id")

@@ -7,21 +7,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
-from redis.exceptions import AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    TryAgainError,
+)
 
 # Errors of the connection: the password, the protected mode, the number of the database.
 _LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError)
 _LOGIN_TEXTS = ("NOAUTH", "WRONGPASS", "DENIED", "DB index is out of range", "invalid DB index", "SELECT is not allowed")
 
+# Redis has moved the keys, or chooses another master. Redis 6.2 begins the error of a script with
+# other words.
+_MOVED = (AskError, TryAgainError, ClusterDownError, ReadOnlyError, MasterDownError)
+_MOVED_TEXTS = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOREPLICAS")
 _FENCED = re.compile(r"FENCED (\d+)")  # of our scripts
 
 
 class BusError(Exception):
-    """The bus cannot be reached or does not work at the moment. The call may be repeated."""
+    """The bus cannot be reached or does not work at the moment. The call may be repeated.
+
+    `reason` is the word of `tickwire_bus_retries_total`.
+    """
+
+    reason = "lost"
+
+
+class BusMoved(BusError):
+    """Another server has the keys, or takes them over at the moment."""
+
+    reason = "moved"
+
+
+class BusUnreplicated(BusError):
+    """Fewer replicas than BUS_WAIT_REPLICAS have confirmed the batch: it is not accepted yet."""
+
+    reason = "unreplicated"
+
+    def __init__(self, address: str, confirmed: int, needed: int) -> None:
+        super().__init__(f"{confirmed} of {needed} replicas of {address} have confirmed the batch")
 
 
 class BusFull(BusError):
     """The store is too far behind. Nothing was accepted; the call may be repeated later."""
+
+    reason = "full"
 
 
 class BusFenced(BusError):
@@ -29,6 +65,8 @@ class BusFenced(BusError):
 
     A repeat fails too: the duty has to be given up.
     """
+
+    reason = "fenced"
 
     def __init__(self, stored: int) -> None:
         super().__init__(f"another process publishes for this duty, under the number {stored}")
@@ -52,8 +90,18 @@ def translated() -> Iterator[None]:
         fenced = _FENCED.fullmatch(str(error))
         if fenced is not None:
             raise BusFenced(int(fenced[1])) from error
-        text = f"{type(error).__name__}: {error}"
-        raise (BusLoginRefused if _is_login(error) else BusError)(text) from error
+        raise _kind_of(error)(f"{type(error).__name__}: {error}") from error
+
+
+def _kind_of(error: redis.RedisError) -> type[BusError]:
+    if _is_login(error):
+        return BusLoginRefused
+    return BusMoved if is_moved(error) else BusError
+
+
+def is_moved(error: redis.RedisError) -> bool:
+    """True if another server has the keys, or takes them over at the moment."""
+    return isinstance(error, _MOVED) or str(error).startswith(_MOVED_TEXTS)
 
 
 def _is_login(error: redis.RedisError) -> bool:

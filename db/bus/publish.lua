@@ -1,11 +1,14 @@
 -- Publish a batch on one channel, in one atomic step for the whole batch.
 --
 -- A new epoch begins, before a number is given, if the numbers and the stream do not belong
--- together any more: Redis has lost data, or it went back in time.
+-- together any more: Redis has lost data, or it went back in time. It also begins if another server
+-- owns the numbers: that one may have given numbers that this server never received.
 --
--- KEYS  1 numbers: `epoch`, a counter CHANNEL|TOPIC per topic, `last|CHANNEL` (id of the last entry)
+-- KEYS  1 numbers: `epoch`, `owner`, a counter CHANNEL|TOPIC per topic, `last|CHANNEL` (id of the last
+--         entry)
 --       2 stream   3 latest hash   4 count hash   5 receipt
 --       6 fence, only with argument 10: duty -> highest number
+--       7 shard channel, only with argument 12
 --       then, only if duplicates are left out, per topic: sorted set of the digests of its messages,
 --       with the time of their publish
 -- ARGV  1 channel
@@ -20,6 +23,9 @@
 --       9 '' to publish duplicates, or JSON: [now in ms, age in ms up to which a digest counts,
 --         maximum of digests per topic, then for each message: its digest ('': never a duplicate)]
 --      10 '' for no fence, or JSON: [duty, its number]
+--      11 owner of the numbers: 'myid' for the id of this node of a cluster, another name of this
+--         server, or '' if no other server ever takes its place
+--      12 '' to publish on the channel, 'sharded' on the shard channel, 'both' on both
 --       then for each message: topic, body without its closing brace, source, volume,
 --       occurrence ('': 1, which the entry does not carry)
 --       If the channel has no stream, the message of a topic may have two bodies. Then the five are:
@@ -49,10 +55,18 @@ if ARGV[10] ~= '' then
   if highest < fence[2] then redis.call('HSET', KEYS[6], fence[1], string.format('%d', fence[2])) end
 end
 
+local owner, owned = ARGV[11], true
+if owner == 'myid' then owner = redis.call('CLUSTER', 'MYID') end
+if owner ~= '' then
+  local stored = redis.call('HGET', KEYS[1], 'owner')
+  owned = not stored or stored == owner
+  if not stored then redis.call('HSET', KEYS[1], 'owner', owner) end
+end
+
 local known = cjson.decode(ARGV[8])
 local topics = (#known - 2) / 2
 local function seen_key(i) return KEYS[#KEYS - topics + i] end
-local batch = (#ARGV - 10) / 5
+local batch = (#ARGV - 12) / 5
 local tail, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
 local unstored = 0
 if limit > 0 then
@@ -96,7 +110,7 @@ local function is_behind_latest()
 end
 
 local function is_lost()
-  if not epoch then return true end
+  if not epoch or not owned then return true end
   if epoch ~= known[1] and (not string.find(epoch, '^%w+$') or string.find(known[2], epoch, 1, true)) then return true end
   for i = 1, topics do
     local counter = tonumber(kept[i + 2] or 0)
@@ -129,8 +143,8 @@ if ARGV[9] ~= '' then
     local topic = known[1 + 2 * i]
     digests[topic], positions[topic], fresh[topic] = {}, {}, {}
   end
-  for i = 11, #ARGV, 5 do
-    local topic, digest = ARGV[i], seen[(i + 9) / 5]
+  for i = 13, #ARGV, 5 do
+    local topic, digest = ARGV[i], seen[(i + 7) / 5]
     if digest ~= '' then
       local n = #digests[topic] + 1
       digests[topic][n], positions[topic][n] = digest, i
@@ -170,7 +184,7 @@ for i = 1, topics do seqs[known[1 + 2 * i]] = lost and 0 or tonumber(kept[i + 2]
 local keep = tail + unstored + batch
 local latest = {}
 local answer = {0, epoch}
-for i = 11, #ARGV, 5 do
+for i = 13, #ARGV, 5 do
   if duplicate[i] then
     answer[#answer + 1] = 0
   else
@@ -190,7 +204,8 @@ for i = 11, #ARGV, 5 do
       last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
         'source', ARGV[i + 2], 'volume', ARGV[i + 3], 'occurrence', ARGV[i + 4])
     end
-    redis.call('PUBLISH', channel, body)
+    if ARGV[12] ~= '' then redis.call('SPUBLISH', KEYS[7], body) end
+    if ARGV[12] ~= 'sharded' then redis.call('PUBLISH', channel, body) end
     seqs[topic], latest[topic] = seq, body
     answer[#answer + 1] = seq
   end
@@ -208,6 +223,10 @@ end
 if lost then
   numbers[#numbers + 1] = 'epoch'
   numbers[#numbers + 1] = epoch
+  if owner ~= '' then
+    numbers[#numbers + 1] = 'owner'
+    numbers[#numbers + 1] = owner
+  end
 end
 if last then
   numbers[#numbers + 1] = 'last|' .. channel

@@ -5,38 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from itertools import chain
-from typing import Any
 
 import orjson
 
 from db import topics
 from db.admission import check_quote
 from db.admitted import AdmittedQuotes, AdmittedTrades, admit_trades
-from db.bus.connection import ScriptCall, lua
+from db.bus.confirmation import ScriptCall
+from db.bus.connection import lua
 from db.bus.errors import BusFull
 from db.bus.fence import NO_FENCE, Fence
-from db.bus.instruments import Instruments
-from db.bus.numbers import Numbers, new_epoch
+from db.bus.layout.batches import MESSAGES_PER_SCRIPT, RECEIPT_SECONDS, Batches, Message
 from db.messages import Stamp, Tick, Trade, trade_lines
 from db.quotes import digest_of, make_quote
 from db.timestamps import format_time
 
-MESSAGES_PER_SCRIPT = 500  # Redis serves no other client during a script call
 MAX_TRADES_PER_ENTRY = 5_000
-_RECEIPT_SECONDS = 86_400
 SEEN_SECONDS = 15 * 60  # in which a repeated price of `publish_once` is a duplicate
 _MAX_SEEN = 10_000  # prices per instrument that are remembered for that
-_PUBLISH = lua("publish")
 _APPEND = lua("append")
 
-# Topic, JSON body without its closing brace, source, volume, occurrence (empty: 1). The script adds
-# `seq` and `epoch` to the body. If the channel has no stream, the third and fourth are further
-# pieces of the message.
-Message = tuple[str, bytes, str | bytes, str | bytes, str]
 
-
-class Publisher(Instruments):
+class Publisher(Batches):
     """The part of the bus that publishes.
 
     Quotes and trades are checked before they get a `seq`: if one of a batch is not admitted,
@@ -48,10 +38,6 @@ class Publisher(Instruments):
     it, a repeat may publish twice. Every method raises `BusError`, `BusFull` if the store is
     behind, and `BusFenced` if a process with a higher number has published for the duty of `fence`.
     """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._numbers = Numbers(self.measured.epochs.add)
 
     def publish(
         self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None, *, fence: Fence = NO_FENCE
@@ -189,17 +175,28 @@ class Publisher(Instruments):
         """Append trades to their stream, in order, for the store only: they are never broadcast."""
         if not isinstance(trades, AdmittedTrades):
             trades = admit_trades(trades, self.windows(), _raise)
-        publisher, _, number = batch_id.rpartition("/")
         calls: list[ScriptCall] = []
-        for start in range(0, len(trades), MAX_TRADES_PER_ENTRY):
-            part = trades[start : start + MAX_TRADES_PER_ENTRY]
-            lines = trades.lines if len(part) == len(trades) else trade_lines(part)
-            receipt = topics.receipt_key(f"{publisher}:{topics.TRADES}", start)
-            keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES), receipt, topics.FENCE_KEY]
-            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), lines, fence.argument()]))
-        if not all(self._run_scripts(_APPEND, calls)):
+        counts: dict[int, int] = {}
+        for shard, mine in self._by_shard(topics.TRADES, trades, lambda trade: trade.symbol).items():
+            counts[shard] = len(mine)
+            for start in range(0, len(mine), MAX_TRADES_PER_ENTRY):
+                part = mine[start : start + MAX_TRADES_PER_ENTRY]
+                lines = trades.lines if len(part) == len(trades) else trade_lines(part)
+                calls.append(self._append_call(shard, batch_id, start, [len(part), lines], fence))
+        if not all(self._run_scripts(_APPEND, calls, confirmed=True)):
             raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
-        self.measured.published.add(topics.TRADES, by=len(trades))
+        for shard, count in counts.items():
+            self.measured.published.add(topics.TRADES, str(shard), by=count)
+
+    def _append_call(self, shard: int, batch_id: str, part: int, content: list[str | bytes | int], fence: Fence) -> ScriptCall:
+        publisher, _, number = batch_id.rpartition("/")
+        names = (
+            topics.stream_key(topics.TRADES),
+            topics.count_key(topics.TRADES),
+            topics.receipt_key(f"{publisher}:{topics.TRADES}", part),
+            topics.FENCE_KEY,
+        )
+        return [self.key(name, shard) for name in names], [self._limit, number, RECEIPT_SECONDS, *content, fence.argument()]
 
     def _check_quotes(self, ticks: Sequence[Tick]) -> None:
         """Raise `ValueError` for the first quote that is not admitted."""
@@ -222,53 +219,6 @@ class Publisher(Instruments):
     ) -> Stamp:
         body = {**figures, "threshold": threshold, "severity": severity, "message": message}
         return self.publish(channel, topic, body, batch_id, fence=fence)
-
-    def _publish(
-        self, channel: str, messages: Sequence[Message], batch_id: str | None = None, fence: Fence = NO_FENCE, seen: bytes = b""
-    ) -> list[Stamp]:
-        """The stamps of the messages, seq 0 for a duplicate; `seen` is argument 9 of the script."""
-        if batch_id is not None and "/" not in batch_id:
-            raise ValueError("batch_id is PUBLISHER/NUMBER")
-        parts = [(start, messages[start : start + MESSAGES_PER_SCRIPT]) for start in range(0, len(messages), MESSAGES_PER_SCRIPT)]
-        calls = [self._publish_call(channel, part, batch_id or "", start, fence, seen) for start, part in parts]
-        answers = self._run_scripts(_PUBLISH, calls)
-        stamps: list[Stamp] = []
-        for (_, part), answer in zip(parts, answers, strict=True):
-            if answer:
-                stamps += self._stamps(channel, part, answer)
-        if not all(answers):
-            raise BusFull(f"{channel}: {self._limit} messages wait to be stored")
-        self.measured.published.add(channel, by=sum(1 for stamp in stamps if stamp.seq) if seen else len(messages))
-        return stamps
-
-    def _publish_call(self, channel: str, messages: Sequence[Message], batch_id: str, part: int, fence: Fence, seen: bytes) -> ScriptCall:
-        row = self._streams[channel]
-        publisher, _, number = batch_id.rpartition("/")
-        keys = [
-            topics.NUMBERS_KEY,
-            topics.stream_key(channel),
-            row.latest_key,
-            topics.count_key(channel),
-            topics.receipt_key(publisher, part),
-            topics.FENCE_KEY,
-        ]
-        names = list({message[0]: None for message in messages})
-        if seen:
-            keys += map(topics.seen_key, names)
-        epoch, ended, last = self._numbers.known(channel, names)
-        limit = self._limit if row.stored else 0
-        known = orjson.dumps([epoch, ended, *chain.from_iterable(zip(names, last, strict=True))])
-        options: list[str | bytes | int] = [
-            channel, new_epoch(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known, seen, fence.argument(),
-        ]  # fmt: skip
-        return keys, [*options, *(field for message in messages for field in message)]
-
-    def _stamps(self, channel: str, messages: Sequence[Message], answer: Sequence[Any]) -> list[Stamp]:
-        """The stamps of an answer of the script; their numbers are noted."""
-        repeated, epoch, seqs = answer[0], answer[1].decode(), answer[2:]
-        if epoch and not repeated:  # the answer to an earlier run may be of an ended epoch
-            self._numbers.note(channel, epoch, {message[0]: seq for message, seq in zip(messages, seqs, strict=True) if seq})
-        return [Stamp(epoch, seq) for seq in seqs]
 
 
 def _price_message(tick: Tick, timestamp: str) -> Message:

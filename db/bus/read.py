@@ -12,6 +12,7 @@ from db.bus.errors import translated
 from db.bus.numbers import new_epoch
 from db.bus.subscription import Subscription
 from db.messages import Entry, NoteBad, Stamp, ignore_bad
+from db.shards import shard_of
 from db.timestamps import parse_time
 
 _RENEW = lua("renew")
@@ -27,16 +28,31 @@ class Reader(Connection):
         """
         with translated():
             if instruments is None:
-                found = {topic.decode(errors="replace"): body for topic, body in self._redis.hgetall(topics.LATEST_KEY).items()}
+                found = self._all_latest()
             else:
                 names = list(instruments)
-                bodies = self._redis.hmget(topics.LATEST_KEY, names) if names else []
-                found = {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
+                found = {name: body for name, body in zip(names, self._latest_of(names), strict=True) if body is not None}
         # Another channel that keeps its latest messages shares the hash; they name no instrument.
         shared = any(
             row.keeps_latest and row.latest_key == topics.LATEST_KEY for row in self._streams.values() if row.name != topics.PRICES
         )
         return {name: body for name, body in found.items() if _is_price(body, shared)}
+
+    def _all_latest(self) -> dict[str, bytes]:
+        if self.shards == 1:
+            return {topic.decode(errors="replace"): body for topic, body in self._redis.hgetall(topics.LATEST_KEY).items()}
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.hgetall(self.key(topics.LATEST_KEY, shard))
+        return {topic.decode(errors="replace"): body for found in pipe.execute() for topic, body in found.items()}
+
+    def _latest_of(self, names: Sequence[str]) -> list[bytes | None]:
+        if self.shards == 1:
+            return list(self._redis.hmget(topics.LATEST_KEY, names)) if names else []
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.hget(self.key(topics.LATEST_KEY, shard_of(name, self.shards)), name)
+        return list(pipe.execute())
 
     def latest_times(self, instruments: Iterable[str]) -> dict[str, str]:
         """instrument -> time of its latest price, from the source; others are left out."""
@@ -44,49 +60,53 @@ class Reader(Connection):
 
     def position(self, channel: str, topic: str) -> Stamp | None:
         """The present epoch and the last number of the topic (0: none); None without an epoch."""
+        numbers = self.key(topics.NUMBERS_KEY, self.shard_of(channel, topic))
         with translated():
-            epoch, number = self._redis.hmget(topics.NUMBERS_KEY, ["epoch", topics.number_field(channel, topic)])
+            epoch, number = self._redis.hmget(numbers, ["epoch", topics.number_field(channel, topic)])
         if epoch is None:
             return None
         return Stamp(epoch.decode(errors="replace"), int(number) if number and number.isdigit() else 0)
 
-    def epoch(self) -> str | None:
-        """The present epoch; None if the next message begins one."""
+    def epoch(self, shard: int = 0) -> str | None:
+        """The present epoch of the shard; None if the next message begins one."""
         with translated():
-            found = self._redis.hget(topics.NUMBERS_KEY, "epoch")
+            found = self._redis.hget(self.key(topics.NUMBERS_KEY, shard), "epoch")
         return None if found is None else found.decode(errors="replace")
 
-    def renew_epoch(self, seen: str) -> str | None:
-        """Begin a new epoch because data of the epoch `seen` were lost; return the present epoch.
+    def renew_epoch(self, seen: str, shard: int = 0) -> str | None:
+        """Begin a new epoch of the shard because data of the epoch `seen` were lost; return the
+        present epoch.
 
         Does nothing if the epoch is another one already.
         """
-        (epoch,) = self._run_scripts(_RENEW, [([topics.NUMBERS_KEY], [seen, new_epoch()])])
+        (epoch,) = self._run_scripts(_RENEW, [([self.key(topics.NUMBERS_KEY, shard)], [seen, new_epoch()])])
         return None if epoch is None else epoch.decode(errors="replace")
 
     def renew_if_behind(self, channel: str, known: Mapping[str, Stamp]) -> str | None:
         """Begin a new epoch if a number of `known` (topic -> last stamp) is above its counter.
 
-        Then Redis went back in time, while no publisher ran. Returns the epoch that ended, else
-        None.
+        Then Redis went back in time, while no publisher ran. Returns an epoch that ended, else
+        None. Each shard has an epoch of its own.
         """
+        ended = None
         for topic, stamp in known.items():
             position = self.position(channel, topic)
             if position is not None and position.epoch == stamp.epoch and position.seq < stamp.seq:
-                self.renew_epoch(stamp.epoch)
+                self.renew_epoch(stamp.epoch, self.shard_of(channel, topic))
                 self.measured.epochs.add()
-                return stamp.epoch
-        return None
+                ended = stamp.epoch
+        return ended
 
-    def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad) -> Iterator[Entry]:
-        """The messages of the channel's stream, the last first, fetched in chunks as needed.
+    def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad, shard: int = 0) -> Iterator[Entry]:
+        """The messages of the channel's stream in the shard, the last first, fetched in chunks as
+        needed.
 
         Malformed entries are left out; `note_bad` is called with each of them.
         """
         end: bytes | str = "+"
         while True:
             with translated():
-                items = self._redis.xrevrange(topics.stream_key(channel), max=end, count=chunk)
+                items = self._redis.xrevrange(self.key(topics.stream_key(channel), shard), max=end, count=chunk)
             for item in items:
                 try:
                     entry = Entry.of(*item)

@@ -6,6 +6,8 @@
 -- Returns the present epoch, or nil if there is none: then the next message begins one.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if epoch ~= ARGV[1] then return epoch end
+local owner = redis.call('HGET', KEYS[1], 'owner')
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2])
+if owner then redis.call('HSET', KEYS[1], 'owner', owner) end
 return ARGV[2]

@@ -12,7 +12,8 @@ from functools import lru_cache
 import redis
 
 from db import topics
-from db.bus.connection import Connection, ScriptCall, lua
+from db.bus.confirmation import ScriptCall
+from db.bus.connection import Connection, lua
 from db.bus.errors import translated
 from db.messages import NoteBad, ignore_bad
 from db.reports.model import Report, from_json, with_digest
@@ -90,17 +91,21 @@ class Reports(Connection):
         reports are duplicates then.
         """
         received = format_time(self._clock())
-        answers = self._run_scripts(_REPORT, [self._call(batch, limits, received) for batch in batches])
+        answers = self._run_scripts(_REPORT, [self._call(batch, limits, received) for batch in batches], confirmed=True)
         return [_outcome(answer) for answer in answers]
+
+    @property
+    def _reports_key(self) -> str:
+        return self.key(topics.stream_key(topics.REPORTS))
 
     def _call(self, batch: Sequence[Report], limits: ReportLimits, received: str) -> ScriptCall:
         if len(batch) > MAX_REPORTS:
             raise ValueError(f"one step takes at most {MAX_REPORTS} reports")
         counts = Counter(report.bot for report in batch)
-        keys = [topics.stream_key(topics.REPORTS), *map(topics.report_rate_key, counts)]
+        keys = [self._reports_key, *(self.key(topics.report_rate_key(bot)) for bot in counts)]
         arguments: list[str | bytes | int] = [self._limit, limits.dedupe_seconds, limits.rate, len(counts), *counts.values()]
         for report in batch:
-            keys.append(topics.report_key(report.bot, report.kind, report.id))
+            keys.append(self.key(topics.report_key(report.bot, report.kind, report.id)))
             arguments += (*with_digest(report), received)
         return keys, arguments
 
@@ -108,7 +113,7 @@ class Reports(Connection):
         """Create the observer's group at the beginning of the stream, unless it exists."""
         with translated():
             try:
-                self._redis.xgroup_create(topics.stream_key(topics.REPORTS), topics.OBSERVER_GROUP, id="0", mkstream=True)
+                self._redis.xgroup_create(self._reports_key, topics.OBSERVER_GROUP, id="0", mkstream=True)
             except redis.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
@@ -139,7 +144,7 @@ class Reports(Connection):
             answer = self._redis.xreadgroup(
                 topics.OBSERVER_GROUP,
                 _CONSUMER,
-                {topics.stream_key(topics.REPORTS): "0" if again else ">"},
+                {self._reports_key: "0" if again else ">"},
                 count=count,
                 block=None if again or wait_ms <= 0 else wait_ms,
             )
@@ -149,12 +154,12 @@ class Reports(Connection):
         """Remove processed reports from the stream; returns the number not yet acknowledged."""
         if not entries:
             return 0
-        return int(self._run_scripts(_FINISH, [([topics.stream_key(topics.REPORTS)], [topics.OBSERVER_GROUP, *entries])])[0])
+        return int(self._run_scripts(_FINISH, [([self._reports_key], [topics.OBSERVER_GROUP, *entries])])[0])
 
     def unprocessed_reports(self) -> int:
         """The number of accepted reports that the observer has not acknowledged."""
         with translated():
-            return int(self._redis.xlen(topics.stream_key(topics.REPORTS)))
+            return int(self._redis.xlen(self._reports_key))
 
 
 def _outcome(answer: Sequence[bytes | int]) -> BatchOutcome:

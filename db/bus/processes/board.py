@@ -37,7 +37,7 @@ class Board(Connection):
             pipe.xadd(topics.stream_key(row.name), {"body": body}, maxlen=row.tail)
             pipe.publish(row.name, body)
             pipe.execute()
-        self.measured.published.add(row.name)
+        self.measured.published.add(row.name, "0")
 
     def delete_old_reports(self) -> None:
         """Delete the hash in which earlier versions kept the reports of sources."""
@@ -47,7 +47,10 @@ class Board(Connection):
     def forget_former_numbers(self) -> None:
         """Delete the keys in which earlier versions kept epoch and numbers."""
         with translated():
-            self._redis.delete(*topics.former_number_keys(self._streams))
+            pipe = self._redis.pipeline(transaction=False)
+            for key in topics.former_number_keys(self._streams):
+                pipe.delete(key)
+            pipe.execute()
 
     def access_counter(self) -> bytes | None:
         """The number of the last change of keys or revoked tokens, as it stands on the bus.

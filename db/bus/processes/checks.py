@@ -108,8 +108,10 @@ class Checks(Connection):
 
     def oldest_unstored_seconds(self, channel: str) -> float | None:
         """Age of the oldest message that the store does not hold yet; None if there is none."""
-        age = int(self._run_scripts(_OLDEST, [([topics.stream_key(channel)], [topics.WRITER_GROUP])])[0])
-        return None if age < 0 else age / 1000
+        keys = [self.key(topics.stream_key(channel), shard) for shard in self.shards_of(channel)]
+        ages = self._run_scripts(_OLDEST, [([key], [topics.WRITER_GROUP]) for key in keys])
+        oldest = max(map(int, ages))
+        return None if oldest < 0 else oldest / 1000
 
     def answers(self) -> bool:
         """Return True if Redis answers a PING, also if it refuses commands."""

@@ -31,18 +31,27 @@ class Diagnosis(Connection):
 
     def pending(self) -> Mapping[str, Pending]:
         """Name of the stream -> its pending entries; streams without any are left out."""
-        groups = {row.name: topics.WRITER_GROUP for row in self._streams.values() if row.stored} | {topics.REPORTS: topics.OBSERVER_GROUP}
         now, found = self.server_time(), {}
-        for name, group in groups.items():
+        for row in self._streams.values():
+            if row.stored and (waiting := self._pending(row.name, topics.WRITER_GROUP, self.shards_of(row.name), now)).count:
+                found[row.name] = waiting
+        if (waiting := self._pending(topics.REPORTS, topics.OBSERVER_GROUP, range(1), now)).count:
+            found[topics.REPORTS] = waiting
+        return found
+
+    def _pending(self, name: str, group: str, shards: range, now: float) -> Pending:
+        """The pending entries of a stream in all these shards."""
+        count, oldest = 0, 0.0
+        for shard in shards:
             with translated():
                 try:
-                    summary = self._redis.xpending(topics.stream_key(name), group)
+                    summary = self._redis.xpending(self.key(topics.stream_key(name), shard), group)
                 except redis.ResponseError as error:
                     if "NOGROUP" not in str(error):
                         raise
                     continue
             if summary["pending"]:
+                count += int(summary["pending"])
                 # An id begins with the milliseconds at which its entry was added.
-                added = int(summary["min"].partition(b"-")[0]) / 1000
-                found[name] = Pending(int(summary["pending"]), max(0.0, now - added))
-        return found
+                oldest = max(oldest, now - int(summary["min"].partition(b"-")[0]) / 1000)
+        return Pending(count, oldest)

@@ -15,7 +15,10 @@ _FIELD_OF_TRADES = b"trades"  # the number of trades in an entry of their stream
 
 @dataclass(frozen=True, slots=True)
 class BusFacts:
-    """Version of Redis, epoch (None: none yet), and the highest `seq` by channel and topic."""
+    """Version of Redis, epoch (None: none yet), and the highest `seq` by channel and topic.
+
+    With several shards, `epoch` has those of all shards, separated by blanks.
+    """
 
     version: str | None
     epoch: str | None
@@ -28,14 +31,15 @@ class RestoredBus(Connection):
     def facts(self) -> BusFacts:
         """Return version and numbers; numbers of malformed fields are left out."""
         with translated():
-            info, fields = self._redis.info("server"), self._redis.hgetall(topics.NUMBERS_KEY)
+            info = self._redis.info("server")
+            shards = [self._redis.hgetall(key) for key in self._keys(topics.NUMBERS_KEY)]
         seq: dict[str, dict[str, int]] = {}
-        for field, value in sorted(fields.items()):
+        for field, value in sorted(item for fields in shards for item in fields.items()):
             channel, _, topic = field.decode(errors="replace").partition("|")
             if channel in self._streams and topic and value.isdigit():
                 seq.setdefault(channel, {})[topic] = int(value)
-        epoch = fields.get(b"epoch")
-        return BusFacts(info.get("redis_version"), None if epoch is None else epoch.decode(errors="replace"), seq)
+        epochs = [fields[b"epoch"].decode(errors="replace") for fields in shards if b"epoch" in fields]
+        return BusFacts(info.get("redis_version"), " ".join(epochs) or None, seq)
 
     def begin_again(self) -> dict[str, int]:
         """Deliver everything that the streams have to their writers again, and end the epoch.
@@ -44,28 +48,33 @@ class RestoredBus(Connection):
         Writers recognise rows that they have stored. Processes of the past are forgotten.
         """
         stored = [row.name for row in self._streams.values() if row.stored]
-        records = {name: self._deliver_again(name, topics.WRITER_GROUP) for name in stored}
-        records[topics.REPORTS] = self._deliver_again(topics.REPORTS, topics.OBSERVER_GROUP)
+        records = {name: sum(self._deliver_again(name, topics.WRITER_GROUP, shard) for shard in self.shards_of(name)) for name in stored}
+        records[topics.REPORTS] = self._deliver_again(topics.REPORTS, topics.OBSERVER_GROUP, 0)
         with translated():
-            self._redis.delete(topics.NUMBERS_KEY, *topics.former_number_keys(self._streams), topics.PROCESSES_KEY)
+            for key in (*self._keys(topics.NUMBERS_KEY), *topics.former_number_keys(self._streams), topics.PROCESSES_KEY):
+                self._redis.delete(key)
         return records
 
-    def _deliver_again(self, channel: str, group: str) -> int:
+    def _keys(self, key: str) -> list[str]:
+        """The key in every shard."""
+        return [self.key(key, shard) for shard in range(self.shards)]
+
+    def _deliver_again(self, channel: str, group: str, shard: int) -> int:
         """Make the group anew at the beginning of its stream; return the records of the stream.
 
         `XGROUP SETID` would count the pending entries twice.
         """
-        key = topics.stream_key(channel)
+        key, counts = self.key(topics.stream_key(channel), shard), self.key(topics.count_key(channel), shard)
         records = sum(_records(fields) for fields in self._entries(key)) if channel == topics.TRADES else self._length(key)
         with translated():
             if self._redis.exists(key):
                 self._redis.xgroup_destroy(key, group)
                 self._redis.xgroup_create(key, group, id="0")
-            published = self._redis.hget(topics.count_key(channel), "published")
+            published = self._redis.hget(counts, "published")
             if published is not None and published.isdigit():
                 # With more records than were counted, the counts were wrong.
                 total = max(int(published), records)
-                self._redis.hset(topics.count_key(channel), mapping={"published": total, "stored": total - records})
+                self._redis.hset(counts, mapping={"published": total, "stored": total - records})
         return records
 
     def _length(self, key: str) -> int:

@@ -1,0 +1,1 @@
+"""The layout of the bus: its keys per shard, its number of shards, and its restore."""

@@ -1,0 +1,1 @@
+"""The servers of the bus: settings of their connections, and the ways to find them."""
