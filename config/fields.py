@@ -166,6 +166,16 @@ class Url(Str):
         return str(value)
 
 
+class Seeds(Url):
+    """The URL of a server, or a comma list of URLs or hosts: `redis://one:7000,redis://two:7000`.
+
+    The value is the list of the URLs.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return ",".join(super(Seeds, self)._deserialize(seed, attr, data, **kwargs) for seed in urls.seeds_of(value))
+
+
 _PUBLIC_HOST = re.compile(r"[\w.\-\[\]:]*\w[\w.\-\[\]:]*", re.ASCII)  # at least one letter or digit
 
 

@@ -107,11 +107,11 @@ TABLE: tuple[Metric, ...] = (
         Metric(
             "tickwire_trade_quantity_total", "counter", "Traded quantity that the bus accepted, in units of the instrument.", ("symbol",)
         ),
-        Metric("tickwire_bus_published_total", "counter", "Records published on the channel.", ("channel",)),
+        Metric("tickwire_bus_published_total", "counter", "Records published on the channel, by shard of the bus.", ("channel", "shard")),
         Metric(
             "tickwire_bus_publish_duration_seconds", "histogram", "Seconds to publish one batch, retries included.", buckets=PUBLISH_BUCKETS
         ),
-        Metric("tickwire_bus_retries_total", "counter", "Repeated publishes, because the bus was full or lost.", ("reason",)),
+        Metric("tickwire_bus_retries_total", "counter", "Repeated publishes: full, lost, fenced, unreplicated or moved.", ("reason",)),
     ),
     *_of_acting(
         ("jobs", "observer"),
@@ -121,6 +121,7 @@ TABLE: tuple[Metric, ...] = (
     *_of_acting(
         ("jobs",),
         Metric("tickwire_bus_epochs_total", "counter", "New epochs of the bus that were seen."),
+        Metric("tickwire_bus_unreplicated_batches_total", "counter", "Batches accepted without confirmation: no replica was connected."),
         Metric("tickwire_bus_parked_total", "counter", "Entries moved to the dead letters.", ("channel",)),
         Metric("tickwire_writer_rows_total", "counter", "Rows stored.", ("table",)),
         Metric("tickwire_writer_rows_refused_total", "counter", "Rows that the store refused.", ("table",)),

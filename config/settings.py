@@ -25,7 +25,8 @@ from config.access.scopes import SCOPES
 from config.books import checks as book_checks
 from config.books.fields import AUDITS, DELAY_MS_RANGE, HEARTBEAT_RANGE, MARKET_NAMES, QUEUE_RANGE, BookSymbols
 from config.books.markets import defaults_of
-from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
+from config.bus import checks as bus_checks
+from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Seeds, Sources, Thresholds, Url, WholeNumber
 from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
 from config.process.fanout_loop import AUTO as AUTO_LOOP
 from config.process.fanout_loop import FANOUT_LOOPS
@@ -43,6 +44,7 @@ _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _LEVELS = {"WARN": "WARNING"}  # accepted word -> level
 _AT_LEAST_ONE = validate.Range(min=1)
+_ZERO_OR_ONE = validate.OneOf([0, 1])
 _NOT_NEGATIVE = validate.Range(min=0)
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
@@ -193,13 +195,36 @@ class Settings:
     db_timeout_ms: int = _var(WholeNumber(load_default=5000, validate=_AT_LEAST_ONE), name="db_timeout")
 
     # Redis. With neither REDIS_URL nor REDIS_HOST an embedded one is started; REDIS_URL wins over
-    # the parts. docker-compose.yml needs REDIS_PASSWORD.
-    redis_url: str | None = _var(Url("redis", "rediss", "unix", load_default=None), secret=True)
+    # the parts. It is one URL, or a comma list of nodes of a cluster or of sentinels. rediss:// is
+    # TLS. docker-compose.yml needs REDIS_PASSWORD.
+    redis_url: str | None = _var(Seeds("redis", "rediss", "unix", load_default=None), secret=True)
     redis_host: str | None = _var(Str(load_default=None), part=True)
     redis_port: int = _var(WholeNumber(load_default=6379, validate=_PORT), part=True)
     redis_db: int = _var(WholeNumber(load_default=0, validate=_NOT_NEGATIVE), part=True)
     redis_password: str = _var(Str(load_default=""), part=True)
-    # Prices that may wait on the bus for PostgreSQL; at that number sources wait.
+    # single, cluster (Redis Cluster) or sentinel
+    redis_mode: str = _var(Str(load_default="single", validate=validate.OneOf(bus_checks.MODES)))
+    # Name of the master at the sentinels
+    redis_sentinel_master: str = _var(Str(load_default="tickwire", validate=validate.Length(min=1)))
+    # 1 if the server of REDIS_MODE=single may change to a replica, as managed ones with replicas do
+    redis_failover: int = _var(WholeNumber(load_default=0, validate=_ZERO_OR_ONE))
+    # Files for rediss://: the authority that signed the certificates of the servers, by default
+    # those of the system; the certificate of this client and its key, if the servers need one.
+    redis_tls_ca: Path | None = _var(PathText(load_default=None))
+    redis_tls_cert: Path | None = _var(PathText(load_default=None))
+    redis_tls_key: Path | None = _var(PathText(load_default=None))
+    # Shards of the bus: 1, 2, 4, 8, 16, 32 or 64, by default 1, and 16 in a cluster. It is the same
+    # in all processes; manage.py bus reshard changes it.
+    bus_shards: int = _var(WholeNumber(load_default=None, validate=validate.OneOf(bus_checks.SHARDS)))
+    # Replicas that confirm each batch, by default 1 with failover, else 0; milliseconds for that; 1
+    # to accept nothing while no replica is connected.
+    bus_wait_replicas: int = _var(WholeNumber(load_default=None))
+    bus_wait_ms: int = _var(WholeNumber(load_default=200, validate=validate.Range(min=1, max=4000)))
+    bus_wait_strict: int = _var(WholeNumber(load_default=0, validate=_ZERO_OR_ONE))
+    # Channels of prices and candles in a cluster: sharded, classic, or both, which publishes twice
+    # for foreign subscribers.
+    bus_channels: str = _var(Str(load_default=None, validate=validate.OneOf(bus_checks.CHANNELS)))
+    # Prices that may wait in each shard of the bus for PostgreSQL; at that number sources wait.
     stream_max_length: int = _var(WholeNumber(load_default=500_000, validate=validate.Range(min=1000)))
 
     # Data of the embedded servers, their logs, run.json
@@ -434,14 +459,19 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or database_url_of(values), "redis_url": values["redis_url"] or redis_url_of(values)}
     values["database_direct_url"] = values["database_direct_url"] or values["database_url"]
-    values |= defaults_of(values)
+    values |= defaults_of(values) | bus_checks.defaults_of(values)
     values["jwt_secret"] = read_secret(values) if SYMMETRIC in values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
 def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, str]:
     """Return the problems of settings that are valid one by one."""
-    problems = {**problems_of(values, service), **book_checks.problems_of(values), **_database_problems(values, service)}
+    problems = {
+        **problems_of(values, service),
+        **book_checks.problems_of(values),
+        **bus_checks.problems_of(values),
+        **_database_problems(values, service),
+    }
     if values["volatility_critical"] < values["volatility_threshold"]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:

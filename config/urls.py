@@ -18,6 +18,7 @@ LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PERCENT_FAULT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # A name, several names separated by commas (libpq), or an IPv6 address in brackets.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(?::(?P<port>[0-9]*))?")
+_BETWEEN_URLS = re.compile(r",(?=[a-z]+://)")
 HINT = "write / # ? @ % and blanks of a user name or password as %2F %23 %3F %40 %25 and %20"
 _FAULT = f"is a URL with a character that must be percent-encoded, or with an invalid host or port: {HINT}"
 
@@ -53,6 +54,21 @@ def _can_be_split(url: str) -> bool:
 def _is_host(text: str) -> bool:
     match = _HOST.fullmatch(text)
     return match is not None and (not match["port"] or 0 < int(match["port"][:6]) <= _MAX_PORT)
+
+
+def seeds_of(text: str) -> tuple[str, ...]:
+    """The URLs of a comma list of servers; none of an empty text.
+
+    Each has a URL of its own, or shares that of the first: `redis://:word@one:7000,two:7000`.
+    """
+    return tuple(seed for url in _BETWEEN_URLS.split(text) for seed in _seeds_of_url(url)) if text else ()
+
+
+def _seeds_of_url(url: str) -> list[str]:
+    scheme, _, rest = url.partition("://")
+    authority = _parts(rest)[0]
+    user_info, at, hosts = authority.rpartition("@")
+    return [f"{scheme}://{user_info}{at}{host}{rest[len(authority) :]}" for host in hosts.split(",")]
 
 
 def database_url_of(values: Mapping[str, Any]) -> str | None:

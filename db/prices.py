@@ -6,7 +6,7 @@ stored stays, with its digits and its source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from db.candles import latest_closes, rebuild_candles
@@ -57,22 +57,22 @@ def insert_prices(
     trade_venues: Sequence[str] = (),
     *,
     origin: Origin = "live",
-    epoch: str | None = None,
+    epochs: Collection[str] = (),
 ) -> Inserted:
     """Insert the rows that are not stored yet and mark their minutes.
 
     Prices of `trade_venues` mark no minute, because candles are made from the trades of these
-    venues. `epoch` is the present one of the bus: if a stored row comes again with it, the stored
-    row takes over epoch and seq. With the origin `file`, `rows` must have all quotes of the file at
-    each time; a time is a conflict if the store lacks one of these, and these lack a recorded quote
-    in the store. Missing monthly partitions are created.
+    venues. `epochs` are the present ones of the bus: if a stored row comes again with one of them,
+    the stored row takes over epoch and seq. With the origin `file`, `rows` must have all quotes of
+    the file at each time; a time is a conflict if the store lacks one of these, and these lack a
+    recorded quote in the store. Missing monthly partitions are created.
     """
     make_months(cursor, "prices", {row.time[:7] for row in rows})
     staging = stage_rows(cursor, "prices", _COLUMNS, map(_line, rows))
     conflicts = _take_conflicts(cursor, staging) if origin == "file" else ()
     inserted = insert_staged(cursor, "prices", _COLUMNS)
-    if epoch is not None and inserted < len(rows):
-        _take_over_positions(cursor, staging, epoch)
+    if epochs and inserted < len(rows):
+        _take_over_positions(cursor, staging, epochs)
     if inserted:
         cursor.execute(
             f"INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM {staging} WHERE source <> ALL (%s)",  # noqa: S608
@@ -176,13 +176,13 @@ def _take_conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
     return tuple(Conflict(*row) for row in cursor.fetchall())
 
 
-def _take_over_positions(cursor: Cursor, staging: str, epoch: str) -> None:
+def _take_over_positions(cursor: Cursor, staging: str, epochs: Collection[str]) -> None:
     """Give stored rows the epoch and seq under which the bus has published them again."""
     cursor.execute(
         "UPDATE prices p SET epoch = s.epoch, seq = s.seq FROM ("  # noqa: S608
-        f"  SELECT {_CONTENT}, epoch, max(seq) AS seq FROM {staging} WHERE epoch = %(epoch)s GROUP BY {_CONTENT}, epoch) s"
+        f"  SELECT {_CONTENT}, epoch, max(seq) AS seq FROM {staging} WHERE epoch = ANY(%(epochs)s) GROUP BY {_CONTENT}, epoch) s"
         f" WHERE {_SAME} AND p.time >= %(first)s AND p.time <= %(last)s AND (p.epoch <> s.epoch OR p.seq < s.seq)",
-        {"epoch": epoch, **_span(cursor, staging)},
+        {"epochs": list(epochs), **_span(cursor, staging)},
     )
 
 

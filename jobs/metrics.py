@@ -44,7 +44,8 @@ class JobsMetrics:
         self._limit = limit
         measures.tasks.expect(self._tasks)
         for channel in PUBLISHED:
-            self._bus_counts.published.add(channel, by=0)
+            for shard in bus.shards_of(channel):
+                self._bus_counts.published.add(channel, str(shard), by=0)
         for channel in STORED:
             self._bus_counts.parked.add(channel, by=0)
 
@@ -85,6 +86,7 @@ class JobsMetrics:
         found.add_buckets("tickwire_bus_publish_duration_seconds", sources.publish)
         found.add_counts("tickwire_bus_retries_total", sources.retries)
         found.add_counts("tickwire_bus_epochs_total", bus.epochs)
+        found.add_counts("tickwire_bus_unreplicated_batches_total", bus.unreplicated)
         found.add_counts("tickwire_bus_parked_total", bus.parked)
         for channel, number in self._report.unstored.items():
             found.add("tickwire_bus_unstored", number, channel=channel)

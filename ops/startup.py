@@ -13,6 +13,7 @@ from db.bus import Bus
 from db.postgres import Pooler, Store
 from db.timestamps import utc_now
 from ops import checks, log_forwarder
+from ops.bus.setup import setup_of
 from ops.process import Unfit
 
 
@@ -66,7 +67,7 @@ def missing_servers(service: str) -> str:
 
 def open_bus(settings: Settings, url: str | None = None) -> Bus:
     """Return the bus at `url`, by default that of the settings."""
-    return Bus(url or str(settings.redis_url), utc_now, limit=settings.stream_max_length)
+    return Bus(url or str(settings.redis_url), utc_now, setup=setup_of(settings, url), limit=settings.stream_max_length)
 
 
 def open_store(settings: Settings, service: str, *, url: str | None = None, pool_max: int | None = None) -> Store:

@@ -50,6 +50,7 @@ from db.bus.fence import NO_FENCE as NO_FENCE
 from db.bus.fence import Fence as Fence
 from db.bus.layout.restored import BusFacts as BusFacts
 from db.bus.layout.restored import RestoredBus as RestoredBus
+from db.bus.layout.shard_polls import shard_of_entry as shard_of_entry
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases
@@ -73,6 +74,8 @@ from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
 from db.bus.subscription import Subscription as Subscription
+from db.bus.topology.setup import PLAIN as PLAIN
+from db.bus.topology.setup import BusSetup as BusSetup
 from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 

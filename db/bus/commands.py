@@ -28,3 +28,6 @@ REFUSABLE = ("CONFIG|GET",)
 
 # Sent by a restore alone. The embedded Redis permits them while the restore runs it.
 OF_RESTORE = ("XGROUP|DESTROY",)
+
+# Sent to a cluster, to sentinels, or to a Redis with replicas: to servers of the operator alone.
+OF_OPERATORS = ("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "CLUSTER|MYID", "CLUSTER|SLOTS", "SENTINEL", "WAIT")

@@ -79,8 +79,8 @@ class Confirmation:
             places: dict[Node, list[int]] = {}
             for place, (keys, _) in enumerate(calls):
                 places.setdefault(self._nodes.of(keys[0]), []).append(place)
-            pipes = [_Pipe(node, mine) for node, mine in places.items()]
-            self._exchange(pipes, script, calls, replicas, answers)
+            exchanges = [_Exchange(node, mine) for node, mine in places.items()]
+            self._exchange(exchanges, script, calls, replicas, answers)
             if missing := [place for place, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]:
                 for node in places:
                     node.client.script_load(script)
@@ -93,50 +93,52 @@ class Confirmation:
             self._nodes.failed(error)
             raise
         if replicas:
-            for pipe in pipes:
-                self._check(pipe, replicas)
+            for exchange in exchanges:
+                self._check(exchange, replicas)
         return answers
 
-    def _exchange(self, pipes: Sequence[_Pipe], script: str, calls: Sequence[ScriptCall], replicas: int, answers: list[Any]) -> None:
+    def _exchange(
+        self, exchanges: Sequence[_Exchange], script: str, calls: Sequence[ScriptCall], replicas: int, answers: list[Any]
+    ) -> None:
         """Write all pipelines, then read all. An error of one does not leave another unread."""
         sha, error = sha_of(script), None
         wait = ("WAIT", replicas, self._setup.wait_ms) if replicas else None
         for step in ("write", "read"):
-            for pipe in pipes:
+            for exchange in exchanges:
                 try:
                     if step == "write":
-                        pipe.write(sha, calls, wait, alone=pipe.node.address in self._accepting)
-                    elif pipe.is_open:
-                        pipe.read(answers, wait)
+                        exchange.write(sha, calls, wait, alone=exchange.node.address in self._accepting)
+                    elif exchange.is_open:
+                        exchange.read(answers, wait)
                 except redis.RedisError as each:
                     error = error or each
-        for pipe in pipes:
-            pipe.close()
+        for exchange in exchanges:
+            exchange.close()
         if error is not None:
             raise error
 
-    def _check(self, pipe: _Pipe, replicas: int) -> None:
+    def _check(self, exchange: _Exchange, replicas: int) -> None:
         """Accept what enough replicas have, or a node that has had none for some time."""
-        address, now = pipe.node.address, self._monotonic()
-        if pipe.confirmed >= replicas:
+        address, now = exchange.node.address, self._monotonic()
+        if exchange.confirmed >= replicas:
             self._replicated(address)
             return
         if self._setup.strict:
-            raise BusUnreplicated(address, pipe.confirmed, replicas)
-        if pipe.connected is None:
-            pipe.connected = _connected(pipe.node.client.info("replication"))
+            raise BusUnreplicated(address, exchange.confirmed, replicas)
+        if exchange.connected is None:
+            exchange.connected = _connected(exchange.node.client.info("replication"))
         with self._lock:
-            if pipe.connected:
+            if exchange.connected:
                 self._alone_since.pop(address, None)
             since = self._alone_since.setdefault(address, now)
-            accepts = not pipe.connected and now - since >= ALONE_SECONDS
+            accepts = not exchange.connected and now - since >= ALONE_SECONDS
             begins = accepts and address not in self._accepting
             if accepts:
                 self._accepting.add(address)
-        if pipe.connected:
+        if exchange.connected:
             self._replicated(address)
         if not accepts:
-            raise BusUnreplicated(address, pipe.confirmed, replicas)
+            raise BusUnreplicated(address, exchange.confirmed, replicas)
         if begins:
             log.warning("no replica is connected: batches are accepted without confirmation", extra={"address": address})
         self._unreplicated(address)
@@ -150,7 +152,7 @@ class Confirmation:
             log.info("recovered: replicas confirm batches again", extra={"address": address})
 
 
-class _Pipe:
+class _Exchange:
     """The calls of one node on one connection; `places` are theirs among all calls."""
 
     def __init__(self, node: Node, places: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 
 import orjson
 
@@ -97,12 +98,17 @@ class Reader(Connection):
                 ended = stamp.epoch
         return ended
 
-    def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad, shard: int = 0) -> Iterator[Entry]:
-        """The messages of the channel's stream in the shard, the last first, fetched in chunks as
-        needed.
+    def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad, shard: int | None = None) -> Iterator[Entry]:
+        """The messages of the channel's stream, the last first, fetched in chunks as needed.
 
-        Malformed entries are left out; `note_bad` is called with each of them.
+        They are those of one shard, or those of all shards in the order of their times. Malformed
+        entries are left out; `note_bad` is called with each of them.
         """
+        shards = self.shards_of(channel) if shard is None else [shard]
+        streams = [self._backwards_in(channel, chunk, note_bad, each) for each in shards]
+        return streams[0] if len(streams) == 1 else merge(*streams, key=_added_at, reverse=True)
+
+    def _backwards_in(self, channel: str, chunk: int, note_bad: NoteBad, shard: int) -> Iterator[Entry]:
         end: bytes | str = "+"
         while True:
             with translated():
@@ -127,6 +133,11 @@ class Reader(Connection):
             channels = topics.relayed(self._streams)
         with translated():
             return Subscription(self._redis.connection_pool.make_connection(), channels)
+
+
+def _added_at(entry: Entry) -> tuple[int, int]:
+    milliseconds, _, number = entry.id.partition(b"-")
+    return int(milliseconds), int(number)
 
 
 def _is_price(body: bytes, shared: bool) -> bool:

@@ -122,8 +122,8 @@ class WriterQueue(Connection):
     def _read_group(self, channel: str, count: int, wait_ms: int, again: bool, shards: Sequence[int] | None) -> list[tuple[bytes, Fields]]:
         if len(self.shards_of(channel)) > 1:
             polls = self._polls.setdefault(channel, ShardPolls())
-            chosen, read = self._chosen(channel, shards), partial(self._read_shards, channel, again)
-            return polls.once(read, chosen, count) if again else polls.wait(read, chosen, count, wait_ms)
+            chosen, read = self._chosen(channel, shards), partial(self._read_shards, channel)
+            return polls.once(read, chosen, count, again=True) if again else polls.wait(read, chosen, count, wait_ms)
         with translated():
             answer = self._redis.xreadgroup(
                 topics.WRITER_GROUP,
@@ -134,12 +134,12 @@ class WriterQueue(Connection):
             )
         return [item for _, items in answer or [] for item in items]
 
-    def _read_shards(self, channel: str, again: bool, shards: Sequence[int], count: int) -> list[list[tuple[bytes, Fields]]]:
-        """Read up to `count` entries of each of these shards, in one pipeline per node."""
+    def _read_shards(self, channel: str, asked: Sequence[tuple[int, bytes]], count: int) -> list[list[tuple[bytes, Fields]]]:
+        """Read up to `count` entries after an id of each shard, in one pipeline per node."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
-            for shard in shards:
-                pipe.xreadgroup(topics.WRITER_GROUP, _CONSUMER, {self._stream(channel, shard): "0" if again else ">"}, count=count)
+            for shard, begin in asked:
+                pipe.xreadgroup(topics.WRITER_GROUP, _CONSUMER, {self._stream(channel, shard): begin}, count=count)
             answers = pipe.execute()
         return [[item for _, items in answer or [] for item in items] for answer in answers]
 

@@ -21,7 +21,7 @@ from jobs.feeds.base import Source, State, retry_delay
 from jobs.feeds.renewal import Restarts
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import ReportBus, Reporter, Status
-from jobs.measures.sources import FULL, LOST, SourceCounts
+from jobs.measures.sources import SourceCounts
 from jobs.runtime.threads import LongLivedThread
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Ingest:
                 return
 
     def _refused(self, error: BusError) -> None:
-        self._status.counts.retries.add(FULL if isinstance(error, BusFull) else LOST)
+        self._status.counts.retries.add(error.reason)
         self._full_at = self._monotonic() if isinstance(error, BusFull) else None
         self._status.change(State.BACKING_OFF, f"bus: {error}")
 

@@ -14,7 +14,8 @@ from db.messages import Tick, Trade
 
 REFUSAL_KINDS = (*get_args(Kind), UNREADABLE)
 TRANSIENT, FATAL = "transient", "fatal"
-FULL, LOST = "full", "lost"
+# Of a repeated publish: `reason` of the errors of the bus.
+RETRY_REASONS = ("full", "lost", "fenced", "unreplicated", "moved")
 MAX_MEASURED_PER_BATCH = 8  # delays; in a larger batch each one stands for its share of the records
 
 
@@ -34,7 +35,7 @@ class SourceCounts:
         self.errors = Counts()  # source, kind
         self.reconnects = Counts()  # source
         self.publish = Buckets(PUBLISH_BUCKETS)  # one batch, retries included
-        self.retries = Counts((FULL,), (LOST,))
+        self.retries = Counts(*((reason,) for reason in RETRY_REASONS))
 
     def expect(self, source: str, *, is_live: bool) -> None:
         """Begin with 0 for each count of the source; recordings have no delays."""

@@ -16,7 +16,7 @@ from config.venues import trade_venues
 from db import topics
 from db.admission import MAX_AHEAD_SECONDS, NotAdmitted, Refusals, Windows, check_quote, open_windows, refusal_kind
 from db.admitted import admit_lines
-from db.bus import WriterQueue
+from db.bus import WriterQueue, shard_of_entry
 from db.inserted import Conflict
 from db.instruments import all_instruments, calendars_of
 from db.messages import Entry, TradeLines
@@ -132,8 +132,9 @@ class PriceQueue(StoreQueue[Entry]):
                 rows.append(row)
         if not rows:
             return {}
-        # The last entry has the present epoch: the stream is in the order of publishing.
-        return {self.table: insert_prices(cursor, rows, trade_venues(), epoch=entries[-1].epoch).new}
+        # The last entry of a shard has its present epoch: a stream is in the order of publishing.
+        epochs = {shard_of_entry(entry.id): entry.epoch for entry in entries}
+        return {self.table: insert_prices(cursor, rows, trade_venues(), epochs=set(epochs.values())).new}
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])

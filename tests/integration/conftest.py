@@ -28,6 +28,7 @@ from db.postgres import Store
 from tests.conformance.http_client import Server
 from tests.conftest import Servers, new_database, settings_for
 from tests.support.access import Keys
+from tests.support.bus import BusPlace
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import Web
 from tests.support.servers import of_database
@@ -42,6 +43,12 @@ _KINDS: dict[str, Callable[[str], PythonClient | NodeClient]] = {
     "node-websocket": lambda url: NodeClient(url),
     "node-polling": lambda url: NodeClient(url, ["polling"]),
 }
+
+
+@pytest.fixture
+def bus_place(servers: Servers, raw_redis: redis_client.Redis) -> BusPlace:
+    """The servers of `bus`; tests/integration/test_cluster.py has others."""
+    return BusPlace(servers.redis_url, [raw_redis])
 
 
 @pytest.fixture

@@ -38,12 +38,12 @@ class WeakBus(Bus):
     fails = 0
     is_late = False  # the answer is lost, not the request
 
-    def _run_scripts(self, *arguments: Any) -> Any:
+    def _run_scripts(self, *arguments: Any, **options: Any) -> Any:
         if not self.fails:
-            return super()._run_scripts(*arguments)
+            return super()._run_scripts(*arguments, **options)
         self.fails -= 1
         if self.is_late:
-            super()._run_scripts(*arguments)
+            super()._run_scripts(*arguments, **options)
         raise BusError("this call fails")
 
 

@@ -7,19 +7,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import orjson
 import pytest
-import redis as redis_client
 
 from db import topics
 from db.admission import NotAdmitted
 from db.bus import Board, Bus, BusError, BusFull, Publisher, Reader, Subscription, WriterQueue
-from db.bus.publish import MAX_TRADES_PER_ENTRY, MESSAGES_PER_SCRIPT
+from db.bus.layout.batches import MESSAGES_PER_SCRIPT
+from db.bus.publish import MAX_TRADES_PER_ENTRY
 from db.messages import Tick, Trade, trade_lines
-from tests.conftest import Servers, until
-from tests.support.bus import source_changes
+from tests.conftest import until
+from tests.support.bus import BusPlace, source_changes
 
 
 def tick(number: int = 1, instrument: str = "EUR_USD") -> Tick:
@@ -57,12 +58,12 @@ def test_price_publish_numbers_keeps_and_broadcasts(bus: Bus) -> None:
     assert [entry.body for entry in bus.backwards(topics.PRICES)] == [body]
 
 
-def test_occurrence_is_a_field_of_the_entry_and_not_of_the_body(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_occurrence_is_a_field_of_the_entry_and_not_of_the_body(bus: Bus, bus_place: BusPlace) -> None:
     bus.publish_prices([tick(), replace(tick(), occurrence=2), replace(tick(), occurrence=0)])
     entries = list(bus.backwards(topics.PRICES))[::-1]
     assert [entry.occurrence for entry in entries] == [1, 2, 0]
     assert [list(orjson.loads(entry.body)) for entry in entries] == [["instrument", "price", "timestamp", "seq", "epoch"]] * 3
-    kept: Any = raw_redis.xrange(topics.stream_key(topics.PRICES))
+    kept = bus_place.entries(topics.PRICES)
     assert [fields.get(b"occurrence") for _, fields in kept] == [None, b"2", b"0"]  # as entries of older versions
 
 
@@ -72,7 +73,8 @@ def test_seq_rises_by_one_per_channel_and_topic(bus: Bus) -> None:
     assert bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning").seq == 1
     assert bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.4, previous=0.8, threshold=0.2, severity="warning").seq == 1
     assert bus.publish_data_ready("volatility", ["EUR_USD"], datetime(2025, 1, 1, tzinfo=UTC)).seq == 1
-    assert len({stamp.epoch for stamp in stamps}) == 1
+    shards = {bus.shard_of(topics.PRICES, name) for name in ("EUR_USD", "GBP_USD")}
+    assert len({stamp.epoch for stamp in stamps}) == len(shards)  # one per shard
 
 
 def test_alerts_and_data_ready_have_the_contract_bodies(bus: Bus) -> None:
@@ -108,8 +110,8 @@ def test_repeated_batch_returns_the_first_answer(bus: Bus) -> None:
         bus.publish_prices(batch, "source")
 
 
-def test_full_bus_refuses_prices_until_the_store_catches_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=10)
+def test_full_bus_refuses_prices_until_the_store_catches_up(bus_place: BusPlace) -> None:
+    bus = bus_place.bus(limit=10)
     bus.open_group(topics.PRICES)
     bus.publish_prices([tick(number) for number in range(10)])
     with pytest.raises(BusFull):
@@ -122,8 +124,8 @@ def test_full_bus_refuses_prices_until_the_store_catches_up(servers: Servers, ra
     assert bus.unstored() == 7
 
 
-def test_repeat_of_a_partly_refused_batch_publishes_only_the_rest(servers: Servers, raw_redis: redis_client.Redis) -> None:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=MESSAGES_PER_SCRIPT + 10)
+def test_repeat_of_a_partly_refused_batch_publishes_only_the_rest(bus_place: BusPlace) -> None:
+    bus = bus_place.bus(limit=MESSAGES_PER_SCRIPT + 10)
     bus.open_group(topics.PRICES)
     batch = [tick(number) for number in range(2 * MESSAGES_PER_SCRIPT)]
     with pytest.raises(BusFull):
@@ -143,34 +145,34 @@ def test_unacknowledged_entry_is_read_again(bus: Bus) -> None:
     assert (first[0].source, first[0].volume) == ("test", "5")
 
 
-def test_epoch_changes_after_redis_lost_its_data(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_epoch_changes_after_redis_lost_its_data(bus: Bus, bus_place: BusPlace) -> None:
     before = bus.publish_prices([tick(1), tick(2)])
-    raw_redis.flushall()
+    bus_place.flush()
     after = bus.publish_prices([tick(3)])
     assert after[0].epoch != before[0].epoch
     assert after[0].seq == 1
 
 
-def test_every_seq_restarts_with_a_new_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_every_seq_restarts_with_a_new_epoch(bus: Bus, bus_place: BusPlace) -> None:
     bus.publish_prices([tick(1)])
     bus.publish_data_ready("volatility", [], datetime(2025, 1, 1, tzinfo=UTC))
-    raw_redis.delete(topics.NUMBERS_KEY)
+    bus_place.delete(topics.NUMBERS_KEY)
     first = bus.publish_data_ready("volatility", [], datetime(2025, 1, 1, tzinfo=UTC))
     second = bus.publish_prices([tick(2)])[0]
     assert (first.seq, second.seq) == (1, 1)
-    assert first.epoch == second.epoch
+    assert (first.epoch == second.epoch) == (bus.shard_of(topics.PRICES, "EUR_USD") == 0)  # one epoch per shard
 
 
-def test_foreign_message_arrives_unchanged(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_foreign_message_arrives_unchanged(bus: Bus, bus_place: BusPlace) -> None:
     subscription = bus.subscribe()
-    raw_redis.publish("price_updates", b'{"instrument": "EUR_USD",  "odd": 1}')
+    bus_place.clients[0].publish("price_updates", b'{"instrument": "EUR_USD",  "odd": 1}')
     assert read(subscription, 1) == [("price_updates", b'{"instrument": "EUR_USD",  "odd": 1}')]
     assert list(bus.backwards(topics.PRICES)) == []
 
 
-def test_lost_subscription_raises_bus_error(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_lost_subscription_raises_bus_error(bus: Bus, bus_place: BusPlace) -> None:
     subscription = bus.subscribe()
-    raw_redis.client_kill_filter(_type="pubsub")
+    bus_place.end_subscriptions()
 
     def noticed() -> bool:
         try:
@@ -217,14 +219,16 @@ def test_candles_are_published_in_order_and_counted_per_series(bus: Bus) -> None
     bodies = [orjson.loads(body) for _, body in got]
     assert {channel for channel, _ in got} == {"candle_updates"}
     assert list(bodies[0]) == ["instrument", "interval", "candle", "timestamp", "seq", "epoch"]
+    # The order holds within an instrument.
+    bodies.sort(key=itemgetter("instrument"))
     assert [(body["instrument"], body["interval"], body["candle"], body["seq"]) for body in bodies] == [
         ("EUR_USD", "1m", CANDLE, 1),
         ("EUR_USD", "5m", CANDLE, 1),
         ("EUR_USD", "1m", other, 2),
         ("GBP_USD", "1m", CANDLE, 1),
     ]
-    entries = list(bus.backwards(topics.CANDLES))[::-1]
-    assert [entry.body for entry in entries] == [body for _, body in got]
+    entries = sorted(bus.backwards(topics.CANDLES), key=lambda entry: (entry.topic.partition("|")[0], entry.id))
+    assert [orjson.loads(entry.body) for entry in entries] == bodies
     assert [entry.topic for entry in entries] == ["EUR_USD|1m", "EUR_USD|5m", "EUR_USD|1m", "GBP_USD|1m"]
     assert bus.latest_prices() == {}
     assert bus.unstored(topics.CANDLES) == 0  # not stored from the bus: the store is their source
@@ -232,17 +236,17 @@ def test_candles_are_published_in_order_and_counted_per_series(bus: Bus) -> None
     assert len(list(bus.backwards(topics.CANDLES))) == 4
 
 
-def test_candle_and_price_share_the_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_candle_and_price_share_the_epoch(bus: Bus, bus_place: BusPlace) -> None:
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
-    raw_redis.delete(topics.NUMBERS_KEY)
+    bus_place.delete(topics.NUMBERS_KEY)
     stamp = bus.publish_prices([tick(1)])[0]
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
     entry = next(bus.backwards(topics.CANDLES))
     assert (entry.epoch, entry.seq) == (stamp.epoch, 1)
 
 
-def test_trades_are_stored_once_and_never_broadcast(bus: Bus, raw_redis: redis_client.Redis) -> None:
-    client: Any = raw_redis
+def test_trades_are_stored_once_and_never_broadcast(bus: Bus, bus_place: BusPlace) -> None:
+    client: Any = bus_place.clients[0]
     pubsub = client.pubsub(ignore_subscribe_messages=True)
     pubsub.psubscribe("*")
     pubsub.get_message(timeout=5)
@@ -256,7 +260,7 @@ def test_trades_are_stored_once_and_never_broadcast(bus: Bus, raw_redis: redis_c
     assert [each.trades for each in got] == [MAX_TRADES_PER_ENTRY, 3, 1]
     assert b"".join(each.lines for each in got) == trade_lines([*trades, trade(9)])
     assert got[2].lines == b"BTCUSDT\t9\t2025-11-18T12:30:00.000000Z\t9.10\t0.00100000\tsell\n"
-    raw_redis.publish("end", b"")
+    client.publish("end", b"")
     until(lambda: (message := pubsub.get_message(timeout=0.2)) and message["channel"] == b"end", what="the end message alone")
     pubsub.close()
 
@@ -269,7 +273,7 @@ def test_prices_and_trades_of_one_batch_have_separate_receipts(bus: Bus) -> None
     assert (bus.unstored(), bus.unstored(topics.TRADES)) == (1, 1)
 
 
-def test_acknowledged_trades_are_deleted_and_others_read_again(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_acknowledged_trades_are_deleted_and_others_read_again(bus: Bus, bus_place: BusPlace) -> None:
     bus.open_group(topics.TRADES)
     for number in range(1, 5):
         bus.publish_trades([trade(number)], f"binance/{number}")
@@ -279,7 +283,7 @@ def test_acknowledged_trades_are_deleted_and_others_read_again(bus: Bus, raw_red
     assert bus.forget_trades(first) == 0
     assert bus.forget_trades([]) == 0
     assert bus.read_unstored_trades(2, 0, again=True) == []
-    assert raw_redis.xlen(topics.stream_key(topics.TRADES)) == bus.unstored(topics.TRADES) == 2
+    assert len(bus_place.entries(topics.TRADES)) == bus.unstored(topics.TRADES) == 2
     rest = bus.read_unstored_trades(10, 0)
     assert [entry.lines for entry in rest] == [trade_lines([trade(number)]) for number in (3, 4)]
 
@@ -291,8 +295,8 @@ def test_acknowledged_price_stays_in_its_stream(bus: Bus) -> None:
     assert len(list(bus.backwards(topics.PRICES))) == 1  # so that hubs can catch up
 
 
-def test_full_trade_stream_refuses_trades_until_the_store_catches_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=MAX_TRADES_PER_ENTRY + 1)
+def test_full_trade_stream_refuses_trades_until_the_store_catches_up(bus_place: BusPlace) -> None:
+    bus = bus_place.bus(limit=MAX_TRADES_PER_ENTRY + 1)
     bus.open_group(topics.TRADES)
     two_parts = [trade(number) for number in range(MAX_TRADES_PER_ENTRY + 1)]
     bus.publish_trades([trade(0)], "binance/1")
@@ -306,9 +310,9 @@ def test_full_trade_stream_refuses_trades_until_the_store_catches_up(servers: Se
     assert [entry.trades for entry in bus.read_unstored_trades(10, 0)] == [MAX_TRADES_PER_ENTRY, 1]
 
 
-def test_changes_of_sources_are_published_and_kept(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_changes_of_sources_are_published_and_kept(bus_place: BusPlace) -> None:
     seconds = count()
-    bus = Bus(servers.redis_url, lambda: datetime(2025, 11, 18, tzinfo=UTC) + timedelta(seconds=next(seconds)))
+    bus = bus_place.bus(clock=lambda: datetime(2025, 11, 18, tzinfo=UTC) + timedelta(seconds=next(seconds)))
     assert source_changes(bus) == []
     subscription = bus.subscribe([topics.SOURCE_STATES])
     bus.note_source_change("binance", "connecting", None)
@@ -326,7 +330,7 @@ def test_changes_of_sources_are_published_and_kept(servers: Servers, raw_redis: 
     assert 1000 <= len(kept) < 1200  # Redis trims whole blocks
 
 
-def test_added_channel_is_published_without_other_changes(bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_added_channel_is_published_without_other_changes(bus: Bus, bus_place: BusPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(topics.STREAMS, "moons", topics.Stream("moons", tail=10, keeps_latest=True))
     subscription = bus.subscribe()
     bus.publish("moons", "Io", {"phase": 1})
@@ -337,27 +341,25 @@ def test_added_channel_is_published_without_other_changes(bus: Bus, raw_redis: r
     assert [(body["phase"], body["seq"]) for body in bodies] == [(1, 1), (2, 2)]
     assert list(bodies[0]) == ["phase", "timestamp", "seq", "epoch"]
     assert [(entry.topic, entry.body) for entry in bus.backwards("moons")] == [("Io", got[1][1]), ("Io", got[0][1])]
-    assert bus.latest_prices(["Io"]) == {"Io": got[1][1]}
-    raw_redis.delete(topics.NUMBERS_KEY)
+    assert bus.latest_prices() == {"Io": got[1][1]}
+    bus_place.delete(topics.NUMBERS_KEY)
     bus.cache_price("EUR_USD", bid="1", ask="2", mid="1.5", time="2025-11-18T12:30:00.000000Z")
     assert bus.publish("moons", "Io", {"phase": 3}).seq == 1  # another channel began the epoch
 
 
-def test_channel_without_tail_is_numbered_and_has_no_stream(
-    bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_channel_without_tail_is_numbered_and_has_no_stream(bus: Bus, bus_place: BusPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(topics.STREAMS, "moons", topics.Stream("moons", tail=0))
     subscription = bus.subscribe()
     stamps = [bus.publish("moons", "Io", {"phase": phase}) for phase in (1, 2)]
     assert [stamp.seq for stamp in stamps] == [1, 2]
     assert [orjson.loads(body)["phase"] for _, body in read(subscription, 2)] == [1, 2]
-    assert raw_redis.exists(topics.stream_key("moons")) == 0
+    assert not bus_place.exists(topics.stream_key("moons"))
     assert list(bus.backwards("moons")) == []
 
 
-def test_stored_channel_is_bounded_by_the_limit(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_stored_channel_is_bounded_by_the_limit(bus_place: BusPlace) -> None:
     row = topics.Stream("moons", stored=True, relayed=False)
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=2, streams={"moons": row})
+    bus = bus_place.bus(limit=2, streams={"moons": row})
     assert [bus.publish("moons", "Io", {}).seq for _ in range(2)] == [1, 2]
     with pytest.raises(BusFull):
         bus.publish("moons", "Io", {})
@@ -367,12 +369,13 @@ def test_stored_channel_is_bounded_by_the_limit(servers: Servers, raw_redis: red
         bus.publish("comets", "Halley", {})
 
 
-def test_each_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_each_part_of_the_bus_works_on_its_own(bus_place: BusPlace) -> None:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    publisher, reader = Publisher(servers.redis_url, now), Reader(servers.redis_url, now)
-    queue, board = WriterQueue(servers.redis_url, now), Board(servers.redis_url, now)
+    url, setup = bus_place.url, bus_place.setup
+    publisher, reader = Publisher(url, now, setup=setup), Reader(url, now, setup=setup)
+    queue, board = WriterQueue(url, now, setup=setup), Board(url, now, setup=setup)
     publisher.publish_prices([tick(1)])
     assert [entry.seq for entry in reader.backwards(topics.PRICES)] == [1]
     assert queue.unstored() == 1
@@ -380,9 +383,9 @@ def test_each_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redi
     assert board.leader() == "token"
 
 
-def test_publisher_without_instruments_accepts_nothing(bus: Bus, servers: Servers, raw_redis: redis_client.Redis) -> None:
-    raw_redis.delete(topics.CALENDARS_KEY)
-    other = Bus(servers.redis_url, lambda: datetime.now(UTC))
+def test_publisher_without_instruments_accepts_nothing(bus: Bus, bus_place: BusPlace) -> None:
+    bus_place.delete(topics.CALENDARS_KEY)
+    other = bus_place.bus()
     with pytest.raises(BusError, match="no instruments yet"):
         other.publish_prices([tick(1)])
     bus.set_instruments({"EUR_USD": "fx"}, 1)
@@ -396,9 +399,9 @@ def test_publisher_without_instruments_accepts_nothing(bus: Bus, servers: Server
     other.close()
 
 
-def test_instruments_survive_the_loss_of_redis_data(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_instruments_survive_the_loss_of_redis_data(bus: Bus, bus_place: BusPlace) -> None:
     bus.publish_prices([tick(1)])
-    raw_redis.flushall()
+    bus_place.flush()
     bus._read_at = float("-inf")  # as ten seconds later
     bus.publish_prices([tick(1)])
-    assert raw_redis.exists(topics.CALENDARS_KEY)
+    assert bus_place.exists(topics.CALENDARS_KEY)

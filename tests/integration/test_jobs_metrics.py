@@ -107,8 +107,9 @@ def test_quantities_and_prices_are_those_of_exchange_and_store(place: Place) -> 
 def test_bus_and_writers_have_the_rows_of_the_store(place: Place) -> None:
     values = place.values()
     prices = sum(counts(place, "prices", "instrument").values())
-    published = of(values, "tickwire_bus_published_total", "channel")
-    assert published.keys() == set(PUBLISHED)
+    by_shard = of(values, "tickwire_bus_published_total", "channel", "shard")
+    assert by_shard.keys() == {(channel, "0") for channel in PUBLISHED}
+    published = {channel: number for (channel, _), number in by_shard.items()}
     assert (published[topics.TRADES], published[topics.PRICES]) == (TRADES, prices)
     rows = of(values, "tickwire_writer_rows_total", "table")
     assert rows == {"prices": prices, "raw_trades": TRADES, "book_tops": 0, "book_snapshots": 0}
@@ -124,7 +125,7 @@ def test_bus_and_writers_have_the_rows_of_the_store(place: Place) -> None:
     limit = place.settings.stream_max_length
     assert of(values, "tickwire_bus_unstored_limit", "channel") == dict.fromkeys(stored, limit)
     assert of(values, "tickwire_bus_parked_total", "channel") == stored
-    assert of(values, "tickwire_bus_retries_total", "reason") == {"full": 0, "lost": 0}
+    assert of(values, "tickwire_bus_retries_total", "reason") == dict.fromkeys(("full", "lost", "fenced", "unreplicated", "moved"), 0)
     assert of(values, "tickwire_bus_epochs_total") == {"": 0}
     assert of(values, "tickwire_bus_publish_duration_seconds_count")[""] >= published[topics.TRADES] / TRADES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from limits.storage import RedisStorage
 
 from db import bus
-from db.bus.commands import COMMANDS, OF_RESTORE, REFUSABLE
+from db.bus.commands import COMMANDS, OF_OPERATORS, OF_RESTORE, REFUSABLE
 
 FOLDER = Path(bus.__file__).parent
 # method of redis-py -> command, if it is not the name in upper case
@@ -28,7 +28,7 @@ METHODS = {
 }
 # Sent by redis-py itself, or by subscribers and transactions of other parts.
 OF_CLIENT = {"AUTH", "HELLO", "PING", "SELECT", "MULTI", "EXEC", "UNSUBSCRIBE"}
-WITH_SUBCOMMAND = {"XGROUP", "XINFO", "SCRIPT"}
+WITH_SUBCOMMAND = {"XGROUP", "XINFO", "SCRIPT", "CLUSTER"}
 
 
 def of_python() -> Iterator[str]:
@@ -41,7 +41,8 @@ def of_python() -> Iterator[str]:
             if owner == "self._redis" or owner == "pipe":
                 yield METHODS.get(name, name.upper())
             if name in ("send_command", "execute_command") and node.args and isinstance(node.args[0], ast.Constant):
-                yield str(node.args[0].value)
+                words = [str(word.value) for word in node.args[:2] if isinstance(word, ast.Constant)]
+                yield "|".join(words if words[0] in WITH_SUBCOMMAND else words[:1])
 
 
 def of_scripts() -> Iterator[str]:
@@ -62,6 +63,7 @@ def of_limits() -> Iterator[str]:
 def test_rights_contain_exactly_the_commands_that_are_sent() -> None:
     sent = {*of_python(), *of_scripts(), *of_limits()} - {""}
     assert {"XADD", "HMGET", "XGROUP|CREATE", "SUBSCRIBE", "EVALSHA"} <= sent  # the search finds commands
-    assert sent - set(COMMANDS) == {*REFUSABLE, *OF_RESTORE}
+    assert sent - set(COMMANDS) - set(OF_OPERATORS) == {*REFUSABLE, *OF_RESTORE}
+    assert {"SPUBLISH", "CLUSTER|MYID"} <= sent
     assert set(COMMANDS) - sent - OF_CLIENT == set()
     assert len(set(COMMANDS)) == len(COMMANDS)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from redis.cluster import key_slot
+from redis.crc import key_slot
 
 from db.shards import SIZES, SLOTS, TAGS, shard_of, sharded_key, slot_of
 

@@ -7,13 +7,17 @@ would delay the others.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 POLL_SECONDS = 0.1  # between two polls
 
 Items = list[tuple[bytes, Mapping[bytes, bytes]]]
-# Reads up to a number of entries of each of these shards, without blocking: the shards, the number.
-Read = Callable[[Sequence[int], int], Sequence[Items]]
+# Reads up to a number of entries of each shard without blocking. The argument has each shard with
+# the id after which it is read.
+Read = Callable[[Sequence[tuple[int, bytes]], int], Sequence[Items]]
+
+_NEW, _FIRST = b">", b"0"  # ids: of entries that were never delivered, of the first pending one
 
 
 class ShardPolls:
@@ -24,10 +28,9 @@ class ShardPolls:
         self._due = 0.0  # monotonic time of the next poll
 
     def wait(self, read: Read, shards: Sequence[int], count: int, wait_ms: int) -> Items:
-        """Poll every `POLL_SECONDS` until there are entries, for up to `wait_ms`.
+        """The next `count` entries; polls every `POLL_SECONDS` for the first, for up to `wait_ms`.
 
-        After a poll that brought as many entries of a shard as it could, the next one follows at
-        once. Each id ends with `@SHARD`.
+        After a poll that brought as many as it could, the next one follows at once.
         """
         deadline = time.monotonic() + max(0, wait_ms) / 1000
         while True:
@@ -35,21 +38,26 @@ class ShardPolls:
             if wait_ms > 0 and left > 0:
                 time.sleep(left)
             found = self.once(read, shards, count)
+            self._due = 0.0 if len(found) >= count else time.monotonic() + POLL_SECONDS
             if found or time.monotonic() >= deadline:
                 return found
 
-    def once(self, read: Read, shards: Sequence[int], count: int) -> Items:
-        """Poll once: at most `count` entries, an equal share of each shard."""
+    def once(self, read: Read, shards: Sequence[int], count: int, *, again: bool = False) -> Items:
+        """The next `count` entries, an equal share of each shard as far as it has them.
+
+        `again`: entries that were delivered and not acknowledged. Each id ends with `@SHARD`.
+        """
         self._turn += 1
         middle = self._turn % len(shards) if shards else 0
-        asked = [*shards[middle:], *shards[:middle]][:count]
-        share = max(1, count // max(1, len(asked)))
-        self._due = time.monotonic() + POLL_SECONDS
+        waiting = deque((shard, _FIRST if again else _NEW) for shard in (*shards[middle:], *shards[:middle]))
         found: Items = []
-        for shard, items in zip(asked, read(asked, share) if asked else (), strict=True):
-            if len(items) >= share:
-                self._due = 0.0
-            found += [(b"%b@%d" % (entry_id, shard), fields) for entry_id, fields in items]
+        while waiting and (left := count - len(found)) > 0:
+            asked = [waiting.popleft() for _ in range(min(len(waiting), left))]
+            share = left // len(asked)
+            for (shard, begin), items in zip(asked, read(asked, share), strict=True):
+                found += [(b"%b@%d" % (entry_id, shard), fields) for entry_id, fields in items]
+                if len(items) >= share:
+                    waiting.append((shard, items[-1][0] if again else begin))
         return found
 
 

@@ -73,11 +73,11 @@ class RoutedPipeline(CoreCommands):
             if self._transaction and len(places) > 1:
                 raise redis.ResponseError("CROSSSLOT a transaction has keys of several nodes")
             for node, mine in places.items():
-                pipe = node.client.pipeline(transaction=self._transaction)
+                of_node = node.client.pipeline(transaction=self._transaction)
                 for place in mine:
                     args, options = commands[place]
-                    pipe.execute_command(*args, **options)
-                for place, answer in zip(mine, pipe.execute(), strict=True):
+                    of_node.execute_command(*args, **options)
+                for place, answer in zip(mine, of_node.execute(), strict=True):
                     answers[place] = answer
         except redis.RedisError as error:
             self._nodes.failed(error)

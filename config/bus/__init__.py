@@ -1,0 +1,1 @@
+"""Settings of the bus: defaults that depend on other settings, and contradictions."""

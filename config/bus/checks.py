@@ -1,0 +1,76 @@
+"""Settings of the bus that depend on each other: their defaults, and their contradictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from config.urls import seeds_of
+
+MODES = ("single", "cluster", "sentinel")
+CHANNELS = ("classic", "sharded", "both")
+SHARDS = (1, 2, 4, 8, 16, 32, 64)
+_SHARDS_OF_CLUSTER = 16
+
+
+def has_failover(values: Mapping[str, Any]) -> bool:
+    """Return True if a replica may take the place of a Redis."""
+    return values["redis_mode"] != "single" or bool(values["redis_failover"])
+
+
+def defaults_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings whose defaults depend on the mode, with their values."""
+    is_cluster = values["redis_mode"] == "cluster"
+    defaults = {
+        "bus_shards": _SHARDS_OF_CLUSTER if is_cluster else 1,
+        "bus_wait_replicas": int(has_failover(values)),
+        "bus_channels": "sharded" if is_cluster else "classic",
+    }
+    return {name: default if values[name] is None else values[name] for name, default in defaults.items()}
+
+
+def problems_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return variable -> problem."""
+    mode, chosen = values["redis_mode"], {**values, **defaults_of(values)}
+    problems = {**_url_problems(values), **_tls_problems(values)}
+    if values["redis_failover"] and mode != "single":
+        problems["REDIS_FAILOVER"] = "Needs REDIS_MODE=single: a cluster and sentinels have failover of their own."
+    if chosen["bus_channels"] != "classic" and mode != "cluster":
+        problems["BUS_CHANNELS"] = f"{chosen['bus_channels']} needs REDIS_MODE=cluster."
+    if mode == "cluster" and chosen["bus_shards"] < 2:
+        problems["BUS_SHARDS"] = "Must be at least 2 with REDIS_MODE=cluster."
+    return problems
+
+
+def _url_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    mode, seeds = values["redis_mode"], seeds_of(values["redis_url"] or "")
+    if mode == "single":
+        return {"REDIS_URL": "Several addresses need REDIS_MODE=cluster or sentinel."} if len(seeds) > 1 else {}
+    if not seeds:
+        return {} if values["redis_host"] else {"REDIS_URL": f"Needed with REDIS_MODE={mode}: the embedded Redis is a single one."}
+    schemes = {urlsplit(seed).scheme for seed in seeds}
+    if "unix" in schemes or len(schemes) > 1:
+        return {"REDIS_URL": f"REDIS_MODE={mode} needs redis:// for all addresses, or rediss:// for all."}
+    if mode == "cluster" and any(map(_database_of, seeds)):
+        return {"REDIS_URL": "A Redis Cluster has the database 0 alone."}
+    return {}
+
+
+def _database_of(seed: str) -> str:
+    """The number of the database, empty for 0."""
+    parts = urlsplit(seed)
+    given = parse_qs(parts.query).get("db") or [parts.path.strip("/")]
+    return given[0].lstrip("0")
+
+
+def _tls_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    files = {name: values[name] for name in ("redis_tls_ca", "redis_tls_cert", "redis_tls_key") if values[name] is not None}
+    problems = {name.upper(): f"The file {path} does not exist." for name, path in files.items() if not path.is_file()}
+    if files and not any(seed.startswith("rediss://") for seed in seeds_of(values["redis_url"] or "")):
+        problems |= {name.upper(): "Needs a REDIS_URL with rediss://." for name in files}
+    if values["redis_tls_key"] is None and values["redis_tls_cert"] is not None:
+        problems["REDIS_TLS_KEY"] = "Needed with REDIS_TLS_CERT."
+    if values["redis_tls_cert"] is None and values["redis_tls_key"] is not None:
+        problems["REDIS_TLS_CERT"] = "Needed with REDIS_TLS_KEY."
+    return problems
