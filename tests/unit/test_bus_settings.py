@@ -1,0 +1,93 @@
+"""Settings of the bus: defaults that depend on the mode, and contradictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings, SettingsError, load, mask_url
+from config.urls import seeds_of
+
+SEEDS = "redis://u:word1@one:7000,redis://u:word2@two:7001"
+
+
+def settings(**environ: str) -> Settings:
+    return load(environ, dotenv=None)
+
+
+def problems(**environ: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        settings(**environ)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("environ", "shards", "replicas", "channels"),
+    [
+        ({}, 1, 0, "classic"),
+        ({"BUS_SHARDS": "4"}, 4, 0, "classic"),
+        ({"REDIS_URL": "redis://one", "REDIS_FAILOVER": "1"}, 1, 1, "classic"),
+        ({"REDIS_URL": SEEDS, "REDIS_MODE": "sentinel"}, 1, 1, "classic"),
+        ({"REDIS_URL": SEEDS, "REDIS_MODE": "cluster"}, 16, 1, "sharded"),
+        ({"REDIS_HOST": "one", "REDIS_MODE": "cluster"}, 16, 1, "sharded"),
+        ({"REDIS_URL": SEEDS, "REDIS_MODE": "cluster", "BUS_WAIT_REPLICAS": "0", "BUS_CHANNELS": "both"}, 16, 0, "both"),
+    ],
+)
+def test_defaults_follow_the_mode(environ: dict[str, str], shards: int, replicas: int, channels: str) -> None:
+    chosen = settings(**environ)
+    assert (chosen.bus_shards, chosen.bus_wait_replicas, chosen.bus_channels) == (shards, replicas, channels)
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"REDIS_URL": SEEDS}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://one,two"}, "REDIS_URL"),
+        ({"REDIS_MODE": "cluster"}, "REDIS_URL"),
+        ({"REDIS_MODE": "sentinel"}, "REDIS_URL"),
+        ({"REDIS_MODE": "cluster", "REDIS_URL": "redis://one/1"}, "REDIS_URL"),
+        ({"REDIS_MODE": "cluster", "REDIS_URL": "redis://one,two?db=2"}, "REDIS_URL"),
+        ({"REDIS_MODE": "cluster", "REDIS_URL": "unix:///run/redis"}, "REDIS_URL"),
+        ({"REDIS_MODE": "cluster", "REDIS_URL": "redis://one,rediss://two"}, "REDIS_URL"),
+        ({"REDIS_MODE": "cluster", "REDIS_URL": "redis://one", "BUS_SHARDS": "1"}, "BUS_SHARDS"),
+        ({"BUS_SHARDS": "3"}, "BUS_SHARDS"),
+        ({"BUS_CHANNELS": "sharded"}, "BUS_CHANNELS"),
+        ({"BUS_CHANNELS": "both"}, "BUS_CHANNELS"),
+        ({"REDIS_MODE": "sentinel", "REDIS_URL": "redis://one", "REDIS_FAILOVER": "1"}, "REDIS_FAILOVER"),
+        ({"REDIS_FAILOVER": "2"}, "REDIS_FAILOVER"),
+        ({"BUS_WAIT_MS": "0"}, "BUS_WAIT_MS"),
+        ({"REDIS_URL": "redis://one", "REDIS_TLS_CA": __file__}, "REDIS_TLS_CA"),
+        ({"REDIS_URL": "rediss://one", "REDIS_TLS_CA": "/nowhere/ca.pem"}, "REDIS_TLS_CA"),
+        ({"REDIS_URL": "rediss://one", "REDIS_TLS_CERT": __file__}, "REDIS_TLS_KEY"),
+        ({"REDIS_URL": "rediss://one", "REDIS_TLS_KEY": __file__}, "REDIS_TLS_CERT"),
+    ],
+)
+def test_contradiction_names_its_setting(environ: dict[str, str], name: str) -> None:
+    assert list(problems(**environ)) == [name]
+
+
+def test_certificate_and_key_are_files_of_the_setting() -> None:
+    chosen = settings(REDIS_URL="rediss://one", REDIS_TLS_CA=__file__, REDIS_TLS_CERT=__file__, REDIS_TLS_KEY=__file__)
+    assert (chosen.redis_tls_ca, chosen.redis_tls_cert, chosen.redis_tls_key) == (Path(__file__),) * 3
+
+
+def test_passwords_of_all_seeds_are_masked() -> None:
+    chosen = settings(REDIS_URL=SEEDS, REDIS_MODE="cluster")
+    assert mask_url(str(chosen.redis_url)) == "redis://u:***@one:7000,redis://u:***@two:7001"
+    assert "word" not in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("", ()),
+        ("redis://one:7000/0", ("redis://one:7000/0",)),
+        (SEEDS, ("redis://u:word1@one:7000", "redis://u:word2@two:7001")),
+        ("redis://:word@one:7000,two:7001/0?a=b,c", ("redis://:word@one:7000/0?a=b,c", "redis://:word@two:7001/0?a=b,c")),
+        ("redis://:a,b@one:7000", ("redis://:a,b@one:7000",)),
+        ("unix:///run/redis,1.sock", ("unix:///run/redis,1.sock",)),
+    ],
+)
+def test_seeds_of_a_list(text: str, seeds: tuple[str, ...]) -> None:
+    assert seeds_of(text) == seeds
