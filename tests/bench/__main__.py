@@ -16,7 +16,7 @@ import click
 
 from tests.bench import access as access_runner
 from tests.bench import analytics as analytics_runner
-from tests.bench import bars, client_alerts, node, rates, report
+from tests.bench import bars, client_alerts, document, rates, receive_side, report
 from tests.bench import books as books_runner
 from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
@@ -26,7 +26,7 @@ from tests.bench import operations as operations_runner
 from tests.bench import web as web_runner
 from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT, BenchError
-from tests.bench.shapes import SHAPES
+from tests.bench.shapes import QUICK_PEERS, QUICK_RECEIVE_SHAPES, RECEIVE_SHAPES, SHAPES
 from tests.bench.web import chromium
 
 Command = Callable[..., Any]
@@ -64,40 +64,60 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--shapes", default=",".join(SHAPES), show_default=True, help="The loads to run; s is saturation.")
-@click.option("--peers", default=",".join(PEERS), show_default=True, help="The servers to run.")
+@click.option("--peers", help="The servers to run, the default: " + ",".join(PEERS))
 @click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
-@click.option("--seconds", default=4.0, show_default=True, help="Duration of the steady load of one run.")
-@click.option("--quick", is_flag=True, help="One short round: about two minutes.")
+@click.option("--seconds", default=2.0, show_default=True, help="Duration of the steady load of one run.")
+@click.option("--quick", is_flag=True, help="One short round: about three minutes.")
 @click.option("--deflate", is_flag=True, help="Clients offer permessage-deflate, as browsers do.")
 @click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
 @click.option("--before", type=click.Path(path_type=Path, exists=True), help="Another checkout, to compare the cost of `max_rate`.")
 def fanout(
-    shapes: str, peers: str, rounds: int, seconds: float, quick: bool, deflate: bool, pin: bool, out: Path, before: Path | None
+    shapes: str, peers: str | None, rounds: int, seconds: float, quick: bool, deflate: bool, pin: bool, out: Path, before: Path | None
 ) -> None:
     """Measure CPU, throughput, latency and memory of the fan-out.
 
-    The peers are Socket.IO on Node, Flask-SocketIO and a bare loop.
+    The peers are Socket.IO on Node, Bun, nchan, Flask-SocketIO and bare loops in Python and C.
     """
     if sys.platform != "linux":
         raise click.ClickException("the load generator needs Linux (epoll, the CPU clocks of other processes)")
     out = out.resolve()
     os.chdir(ROOT)
     _raise_file_limit()
-    chosen = _keys(dict(PEERS), peers)
-    if "node" in chosen and (missing := node.install()):
-        click.echo(f"without Socket.IO on Node: {missing}", err=True)
-        chosen = tuple(key for key in chosen if key != "node")
-    options = runner.Options(_keys(dict(SHAPES), shapes), chosen, 1 if quick else rounds, 1.5 if quick else seconds, deflate, pin)
+    chosen, missing = _available(_keys(dict(PEERS), peers or ",".join(QUICK_PEERS if quick else PEERS)))
+    options = runner.Options(_keys(dict(SHAPES), shapes), chosen, 1 if quick else rounds, 1.0 if quick else seconds, deflate, pin)
     with runner.ground(pin) as place:
         results = Results(runner.run_all(place, options))
-    files = report.write(results, options, out)
-    with files[0].open("a") as more:
-        more.write(f"\n### (r) `max_rate`: ticks and their cost\n\n{rates.text(before, options.rounds)}\n")
+    if reason := "no CPU is reserved" if not pin else receive_side.unavailable():
+        missing[report.RECEIVE_HEADING] = reason
+    receive = Results([] if reason else receive_side.run(options, QUICK_RECEIVE_SHAPES if quick else RECEIVE_SHAPES))
+    found = report.Report(
+        results, receive, options, {**report.machine(), **report.others(results)}, missing, rates.text(before, options.rounds)
+    )
+    files = found.write(out)
     click.echo(files[0].read_text())
     click.echo("written: " + ", ".join(os.path.relpath(file) for file in files))
-    if results.faults:
-        raise click.ClickException("Tickwire did not deliver all messages: " + "; ".join(results.faults))
+    if faults := (*results.faults, *receive.faults):
+        raise click.ClickException("Tickwire did not deliver all messages: " + "; ".join(faults))
+
+
+def _available(keys: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the peers that can run, and the reasons of the others."""
+    missing = {}
+    for key in keys:
+        if reason := PEERS[key].missing():
+            missing[key] = reason
+            click.echo(f"without {PEERS[key].label}: {reason}", err=True)
+    return tuple(key for key in keys if key not in missing), missing
+
+
+@bench.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True), default=ROOT / "bench-results/fanout.json")
+def write_fanout(file: Path) -> None:
+    """Put the tables of a run of `fanout` into docs/fanout.md, and its plot into docs/images."""
+    found = report.read(file)
+    document.write(found.text(), ROOT / "docs/fanout.md")
+    found.draw(ROOT / "docs/images/fanout.png")
 
 
 @bench.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -11,13 +12,16 @@ from tests.bench.frames import FrameError, Inflate, client_frame
 
 # bytes, as of a remote client; with the window of the loopback, the kernel would buffer megabytes
 SMALL_WINDOW, SMALL_SEGMENT = 4096, 1448
+MOST_PAIRS = 1000  # of one request to the hub
+SOCKET_IO = "/socket.io/?EIO=4&transport=websocket"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The behaviour of a client.
 
-    `protocol` is `socketio` or `raw`: frames of the same content over TCP, without a handshake.
+    `protocol` is `socketio`; `plain`: a WebSocket whose address names the instruments; or `raw`:
+    frames of the content of Socket.IO over TCP, without a handshake.
     """
 
     port: int
@@ -29,30 +33,38 @@ class Plan:
     greeting: bool = False  # the server sends `connection_established`
     deflate: bool = False  # offer permessage-deflate as a browser does
     stalls: bool = False  # stops reading on the command `stall`
+    visits: bool = False  # comes and goes, so that it misses messages
+    host: str = "127.0.0.1"
+    path: str = SOCKET_IO  # `{ids}` is replaced by the instruments
     credential: str = ""  # in the header Authorization of the handshake
 
     def steps(self) -> list[tuple[bytes, bytes]]:
         """Return (packet to send, prefix of its response), in order."""
-        subscribe = orjson.dumps(self._subscription())
         confirmed = b'42["subscription_confirmed"'
+        if self.protocol == "plain":
+            return []
         if self.protocol == "raw":
-            return [(subscribe + b"\n", confirmed)]
+            return [(orjson.dumps(self._subscriptions()[0]) + b"\n", confirmed)]
         greeted = [(b"", b'42["connection_established"')] if self.greeting else []
-        subscribed = [(b'42["subscribe",' + subscribe + b"]", confirmed)] if self.pairs or self.books else []
+        subscriptions = self._subscriptions() if self.pairs or self.books else []
+        subscribed = [(b'42["subscribe",' + orjson.dumps(each) + b"]", confirmed) for each in subscriptions]
         return [(b"", b"0{"), (b"40", b"40{"), *greeted, *subscribed]
 
-    def _subscription(self) -> dict[str, object]:
-        books = [{"pair": each, "depth": self.depth} for each in self.books]
-        if books and not self.pairs:
-            return {"books": books}
-        since = {pair: {"epoch": epoch, "seq": seq} for pair, epoch, seq in self.since}
-        return {"pairs": self.pairs, "since": since} if since else {"pairs": self.pairs}
+    def _subscriptions(self) -> list[dict[str, object]]:
+        if self.books and not self.pairs:
+            return [{"books": [{"pair": each, "depth": self.depth} for each in self.books]}]
+        requests = [self.pairs[start : start + MOST_PAIRS] for start in range(0, len(self.pairs) or 1, MOST_PAIRS)]
+        return [self._subscription(pairs) for pairs in requests]
+
+    def _subscription(self, pairs: Sequence[str]) -> dict[str, object]:
+        since = {pair: {"epoch": epoch, "seq": seq} for pair, epoch, seq in self.since if pair in pairs}
+        return {"pairs": pairs, "since": since} if since else {"pairs": pairs}
 
 
 class Client:
     """The connection: the upgrade, the steps of the plan, then prices."""
 
-    __slots__ = ("_steps", "done", "fd", "following", "inflate", "plan", "recv", "rest", "socket", "upgraded")
+    __slots__ = ("_steps", "done", "fd", "following", "inflate", "number", "plan", "recv", "rest", "socket", "upgraded")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -62,13 +74,14 @@ class Client:
         if plan.stalls:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
-        self.socket.connect_ex(("127.0.0.1", plan.port))
+        self.socket.connect_ex((plan.host, plan.port))
         self.fd = self.socket.fileno()
         self.recv = self.socket.recv
         self.rest = b""  # the first bytes of an incomplete frame
         self.following: dict[str, int] = {}  # topic -> next expected seq
         self.upgraded = plan.protocol == "raw"
         self.inflate: Inflate | None = None
+        self.number: int | None = None  # in the reader in C
         self._steps = plan.steps()
         self.done = False
 
@@ -107,7 +120,7 @@ class Client:
 
     def _request(self) -> bytes:
         """Return the upgrade request of a browser: servers keep its headers in memory."""
-        host = f"127.0.0.1:{self.plan.port}"
+        host = f"{self.plan.host}:{self.plan.port}"
         headers = {
             "Host": host,
             "Connection": "Upgrade",
@@ -123,5 +136,6 @@ class Client:
             **({"Authorization": f"Bearer {self.plan.credential}"} if self.plan.credential else {}),
             **({"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"} if self.plan.deflate else {}),
         }
-        lines = ["GET /socket.io/?EIO=4&transport=websocket HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        path = self.plan.path.replace("{ids}", ",".join(self.plan.pairs))
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode()

@@ -13,24 +13,37 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.bench.client import Plan
+from tests.bench.compiler import NoCompiler, compiled
 from tests.bench.servers import ROOT, BenchError
 
 _RESPONSE_SECONDS = 30.0
 _COUNT = struct.Struct("Q")
 
 
+def library() -> Path | None:
+    """Return the reader in C, or None without a compiler."""
+    try:
+        return compiled("reader.c", shared=True)
+    except NoCompiler:
+        return None
+
+
 class LoadGenerator:
     """The process of the load generator; the end of the `with` block ends it.
 
-    `idle` gives it the lowest priority: its CPU would be another machine's.
+    `idle` gives it the lowest priority: its CPU would be another machine's. With `native`, C reads
+    the prices if there is a compiler; the clients then read prices alone. `prefix` is a command
+    that runs the process.
     """
 
-    def __init__(self, *, idle: bool = False) -> None:
-        self._nice = ("nice", "-n", "19") if idle else ()
+    def __init__(self, *, idle: bool = False, native: bool = False, prefix: tuple[str, ...] = ()) -> None:
+        self._prefix = (*prefix, *(("nice", "-n", "19") if idle else ()))
+        self._library = library() if native else None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -39,7 +52,7 @@ class LoadGenerator:
             self._progress = stack.enter_context(mmap.mmap(file.fileno(), _COUNT.size))
             self._popen = stack.enter_context(
                 subprocess.Popen(
-                    [*self._nice, sys.executable, "-m", "tests.bench.load", file.name],
+                    [*self._prefix, sys.executable, "-m", "tests.bench.load", file.name, *([str(self._library)] if self._library else [])],
                     cwd=ROOT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

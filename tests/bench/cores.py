@@ -23,9 +23,14 @@ class Cores:
     def __init__(self, pin: bool) -> None:
         cpus = sorted(os.sched_getaffinity(0))
         self._pin = pin and len(cpus) > 1
-        self._server, self._others = {cpus[0]}, set(cpus[1:])
+        self._server, self.others = {cpus[0]}, set(cpus[1:])
         if self._pin:
-            os.sched_setaffinity(0, self._others)
+            os.sched_setaffinity(0, self.others)
+
+    def restore(self) -> None:
+        """Let this process run on every CPU again."""
+        if self._pin:
+            os.sched_setaffinity(0, self._server | self.others)
 
     @contextlib.contextmanager
     def of_server(self) -> Iterator[None]:
@@ -37,7 +42,7 @@ class Cores:
         try:
             yield
         finally:
-            os.sched_setaffinity(0, self._others)
+            os.sched_setaffinity(0, self.others)
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
@@ -45,11 +50,11 @@ class Cores:
         if not self._pin:
             yield
             return
-        _pin_all(self._server | self._others)
+        _pin_all(self._server | self.others)
         try:
             yield
         finally:
-            _pin_all(self._others)
+            _pin_all(self.others)
 
 
 def _pin_all(cpus: set[int]) -> None:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,6 +92,17 @@ class Ground:
         while self._subscribers() > before and time.monotonic() < deadline:  # Redis may still count the killed server
             time.sleep(0.02)
 
+    @contextmanager
+    def many_instruments(self, count: int) -> Iterator[tuple[str, ...]]:
+        """Add instruments up to this number for the length of the block; yield all of them."""
+        more = [f"MANY_{number:04}" for number in range(count - len(self.instruments))]
+        _add_instruments(self.database_url, more)
+        try:
+            yield (*self.instruments, *more)
+        finally:
+            with closing(psycopg2.connect(self.database_url)) as connection, connection, connection.cursor() as cursor:
+                cursor.execute("DELETE FROM instruments WHERE symbol = ANY(%s)", [more])
+
     def _subscribers(self) -> int:
         with redis_client.Redis.from_url(self.operator_url, protocol=2) as client:
             return int(dict(client.pubsub_numsub(topics.PRICES)).get(topics.PRICES.encode(), 0))
@@ -102,6 +113,7 @@ def ground(pin: bool) -> Iterator[Ground]:
     """Start the embedded servers, with enough instruments for every shape."""
     cores = Cores(pin)
     with ExitStack() as stack:
+        stack.callback(cores.restore)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tickwire-bench-")))
         supervisor = stack.enter_context(Supervisor())
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
@@ -116,50 +128,52 @@ def run_all(place: Ground, options: Options) -> Iterator[Run]:
 
     A round runs each shape on its peers. The order of the peers rotates from round to round.
     """
-    bus = Bus(place.redis_url, lambda: datetime.now(UTC))
-    bus.set_instruments(dict.fromkeys(place.instruments, "fx"))
     plan = [
         (number, SHAPES[shape], PEERS[peer])
         for number in range(options.rounds)
         for shape in options.shapes
+        if number < SHAPES[shape].most_rounds
         for peer in _rotated([key for key in SHAPES[shape].peers if key in options.peers], number)
+        if number < PEERS[peer].most_rounds
     ]
     for done, (number, shape, peer) in enumerate(plan, start=1):
-        figures = _run_one(place, bus, shape, peer, options)
+        with place.many_instruments(shape.topics) as instruments:
+            figures = _run_one(place, instruments, shape, peer, options)
         _log(f"[{done}/{len(plan)}] round {number + 1} ({shape.key}) {peer.label}", figures)
         yield Run(shape.key, peer.key, number, figures)
-    bus.close()
 
 
-def _run_one(place: Ground, bus: Bus, shape: Shape, peer: Peer, options: Options) -> Figures:
+def _run_one(place: Ground, instruments: Sequence[str], shape: Shape, peer: Peer, options: Options) -> Figures:
     place.empty_bus()
-    instruments = place.instruments[: shape.topics]
-    feed = Feed(bus, instruments, shape.per_beat, shape.beat)
-    try:
-        with place.server(peer) as server, LoadGenerator() as load:
-            deflate = options.deflate and peer.protocol == "socketio"
-            plans = shape.plans(instruments, port=server.port, protocol=peer.protocol, greeting=peer.greeting, deflate=deflate)
-            return shape.measure(Session(server, load, feed, plans), options.seconds)
-    except BenchError as error:
-        first, _, rest = str(error).partition("\n")
-        return Figures(faults=[f"{first} … {' '.join(rest.split())[-200:]}" if rest else first])
+    with closing(Bus(place.redis_url, lambda: datetime.now(UTC))) as bus:
+        bus.set_instruments(dict.fromkeys(instruments, "fx"))
+        feed = Feed(bus, instruments[: shape.topics], shape.per_beat, shape.beat)
+        try:
+            with place.server(peer) as server, LoadGenerator(native=True) as load:
+                plans = shape.plans(instruments, peer, server.port, deflate=options.deflate)
+                return shape.measure(Session(server, load, feed, plans), options.seconds)
+        except BenchError as error:
+            first, _, rest = str(error).partition("\n")
+            return Figures(faults=[f"{first} … {' '.join(rest.split())[-200:]}" if rest else first])
 
 
 def _instruments(database_url: str) -> tuple[str, ...]:
     """Return the contract's instruments, filled up with generated ones."""
-    connection = psycopg2.connect(database_url)
-    with connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT symbol FROM instruments ORDER BY kind = 'fx' DESC, symbol")
         found = [symbol for (symbol,) in cursor.fetchall()]
-        generated = [f"BENCH_{number:02}" for number in range(INSTRUMENTS - len(found))]
-        for symbol in generated:
-            cursor.execute(
-                "INSERT INTO instruments (symbol, name, kind, precision, source, currency, calendar)"
-                " VALUES (%s, %s, 'fx', 5, 'synthetic', 'USD', 'fx')",
-                [symbol] * 2,
-            )
-    connection.close()
+    generated = [f"BENCH_{number:02}" for number in range(INSTRUMENTS - len(found))]
+    _add_instruments(database_url, generated)
     return (*found, *generated)
+
+
+def _add_instruments(database_url: str, symbols: Sequence[str]) -> None:
+    with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO instruments (symbol, name, kind, precision, source, currency, calendar)"
+            " SELECT symbol, symbol, 'fx', 5, 'synthetic', 'USD', 'fx' FROM unnest(%s::text[]) AS symbol",
+            [list(symbols)],
+        )
 
 
 def _rotated(keys: Sequence[str], by: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -16,9 +17,16 @@ class Feed:
 
     def __init__(self, bus: Bus, instruments: Sequence[str], per_beat: int, beat: float) -> None:
         self._bus = bus
-        self._instruments = instruments
+        self.instruments = instruments
         self._number = 0
         self.per_beat, self.beat = per_beat, beat
+        self.published = Counter[str]()  # messages by instrument
+
+    def of(self, instruments: Sequence[str]) -> Feed:
+        """Return a source of other instruments that counts its messages here."""
+        feed = Feed(self._bus, instruments, self.per_beat, self.beat)
+        feed.published = self.published
+        return feed
 
     def steady(self, beats: int) -> int:
         """Publish `beats` batches, each at its scheduled time; return the number of messages."""
@@ -52,5 +60,6 @@ class Feed:
     def _next(self, now: str) -> Tick:
         self._number += 1
         pips = self._number % 10_000
-        instrument = self._instruments[self._number % len(self._instruments)]
+        instrument = self.instruments[self._number % len(self.instruments)]
+        self.published[instrument] += 1
         return Tick(instrument, bid=f"1.0{pips:04}", ask=f"1.1{pips:04}", mid=f"1.05{pips:04}", time=now, source="bench")

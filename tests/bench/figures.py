@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from tests.bench.fanout import Run
+from tests.bench.servers import PEERS
 
 OURS = "tickwire"
 OUTBOX_LIMIT_KIB = 256.0
@@ -27,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """An upper bound on a median: of Tickwire's figure, or of its ratio to a peer's.
+    """An upper bound on a median: of the figure of a peer, or of its ratio to another peer's.
 
     Ratios are of the same round.
     """
@@ -37,20 +38,25 @@ class Goal:
     against: str | None
     most: float
     text: str
+    of: str = OURS
 
 
 GOALS = (
-    Goal("a", "cpu_us", "node", 0.6, "(a) CPU per delivery ÷ Node's"),
-    Goal("a", "cpu_us", "floor", 1.25, "(a) CPU per delivery ÷ the floor's"),
-    Goal("a", "cpu_us", "flask", 0.2, "(a) CPU per delivery ÷ stock Flask-SocketIO's"),
-    Goal("b", "cpu_us", "node", 0.2, "(b) CPU per delivery ÷ Node's"),
-    Goal("a", "p99_ms", "node", 0.7, "(a) p99 latency ÷ Node's"),
-    Goal("b", "p99_ms", "node", 0.7, "(b) p99 latency ÷ Node's"),
+    Goal("a", "cpu_us", "node", 0.45, "(a) CPU per delivery ÷ Node's"),
+    Goal("a", "cpu_us", "bun", 1.0, "(a) CPU per delivery ÷ Bun's"),
+    Goal("a", "cpu_us", "floor_c", 1.2, "(a) CPU per delivery ÷ the C floor's"),
+    Goal("a", "cpu_us", "floor", 1.2, "(a) CPU per delivery of the Python loop ÷ the Python floor's", of="tickwire_python"),
+    Goal("b", "cpu_us", "join_c", 1.35, "(b) CPU per delivery ÷ the joined C's"),
+    Goal("b2", "cpu_us", "floor_c", 1.2, "(b2) CPU per delivery ÷ the C floor's"),
     Goal("c", "p99_ms", "node", 0.7, "(c) p99 latency ÷ Node's"),
-    Goal("d", "pss_kib", "node", 1.0, "(d) memory per client ÷ Node's"),
-    Goal("d", "connect_cpu_us", "node", 1.5, "(d) CPU per connection ÷ Node's"),
-    Goal("e", "growth_kib", None, OUTBOX_LIMIT_KIB, "(e) KiB of memory growth per stalled client"),
+    Goal("d", "uss_kib", None, 5.2, "(d) KiB per idle client (USS)"),
+    Goal("d", "connect_cpu_us", "node", 1.0, "(d) CPU per idle connection ÷ Node's"),
+    Goal("d", "one_cpu_us", "node", 1.0, "(d) CPU per subscribed connection ÷ Node's, one after the other"),
+    Goal("d", "some_cpu_us", "node", 1.0, "(d) CPU per subscribed connection ÷ Node's, 64 at a time"),
+    Goal("e", "stalled_kib", None, OUTBOX_LIMIT_KIB, "(e) KiB per stalled client, kernel included"),
     Goal("e", "p99_ratio", None, 1.3, "(e) p99 of the others ÷ without stalled clients"),
+    Goal("m", "lost_25k", None, 0, "(m) lost messages at 25,000/s of 5,000 instruments"),
+    Goal("churn", "churn_ratio", None, 1.1, "(churn) CPU per delivery ÷ without, connections subtracted"),
 )
 
 
@@ -72,7 +78,7 @@ class Results:
     def peers(self, shape: str) -> list[str]:
         """Return the peers of a shape, Tickwire first."""
         found = {run.peer for run in self.runs if run.shape == shape}
-        return [peer for peer in (OURS, "node", "flask", "floor") if peer in found]
+        return [peer for peer in PEERS if peer in found]
 
     def figures(self, shape: str) -> list[str]:
         return list(dict.fromkeys(figure for run in self.runs if run.shape == shape for figure in run.figures.values))
@@ -91,12 +97,8 @@ class Results:
     def reached(self, goal: Goal) -> Spread | None:
         """Return the measured figure of a goal."""
         if goal.against is None:
-            return self.spread(goal.shape, goal.figure, OURS)
-        return self.ratio(goal.shape, goal.figure, goal.against)
-
-    def floor(self, goal: Goal) -> Spread | None:
-        """Return the same ratio for the floor: one send per delivery, no other work."""
-        return self.ratio(goal.shape, goal.figure, goal.against, "floor") if goal.against and goal.against != "floor" else None
+            return self.spread(goal.shape, goal.figure, goal.of)
+        return self.ratio(goal.shape, goal.figure, goal.against, goal.of)
 
     def notes(self, shape: str) -> list[tuple[str, int, str]]:
         """Return (peer, round, fault or note) of every run of a shape."""
@@ -106,4 +108,5 @@ class Results:
     @property
     def faults(self) -> list[str]:
         """The faults of Tickwire's own server."""
-        return [f"({run.shape}) round {run.round + 1}: {fault}" for run in self.runs if run.peer == OURS for fault in run.figures.faults]
+        runs = [run for run in self.runs if run.peer.startswith(OURS)]
+        return [f"({run.shape}) {run.peer}, round {run.round + 1}: {fault}" for run in runs for fault in run.figures.faults]

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import orjson
 
-PRICE_PREFIX = b'42["price_update",'
+PRICE_PREFIX, PLAIN_PREFIX = b'42["price_update",', b'{"instrument":'  # with and without Socket.IO
 BOOK_PREFIX, BOOK_SNAPSHOT_PREFIX = b'42["book_update",', b'42["book_snapshot",'
 _BODY_KEYS = {"instrument", "price", "timestamp", "seq", "epoch"}
 _PRICE_KEYS = {"bid", "ask", "mid", "time"}
@@ -79,9 +79,18 @@ def price_of(payload: bytes) -> Price:
         event, body = orjson.loads(payload[2:])
         if event != "price_update" or set(body) != _BODY_KEYS or set(body["price"]) != _PRICE_KEYS:
             raise FrameError(f"not the contract's body: {payload[:200]!r}")
+        if not isinstance(body["seq"], int) or not isinstance(body["instrument"], str):
+            raise FrameError(f"not a price_update (a wrong type): {payload[:200]!r}")
         return Price(body["instrument"], body["seq"], datetime.fromisoformat(body["timestamp"]).timestamp())
     except (ValueError, TypeError, KeyError) as error:
         raise FrameError(f"not a price_update ({error}): {payload[:200]!r}") from None
+
+
+def price_in(payload: bytes) -> Price | None:
+    """Parse a payload if it begins like a price, else return None. Raises `FrameError`."""
+    if payload.startswith(PLAIN_PREFIX):
+        return price_of(PRICE_PREFIX + payload + b"]")
+    return price_of(payload) if payload.startswith(PRICE_PREFIX) else None
 
 
 def book_of(payload: bytes) -> Price:
@@ -131,7 +140,7 @@ class Walker:
                 snapshot = book_of(payload)
                 runs.setdefault(snapshot.topic, []).append([snapshot.seq + 1, snapshot.seq])
                 continue
-            if not payload.startswith((PRICE_PREFIX, BOOK_PREFIX)):
+            if not payload.startswith((PRICE_PREFIX, PLAIN_PREFIX, BOOK_PREFIX)):
                 others.append(payload)
                 continue
             price = self._price(payload)
@@ -143,7 +152,7 @@ class Walker:
     def _price(self, payload: bytes) -> Price:
         price = self._prices.get(payload)
         if price is None:
-            price = book_of(payload) if payload.startswith(BOOK_PREFIX) else price_of(payload)
+            price = price_in(payload) or book_of(payload)
             _keep(self._prices, payload, price)
         return price
 

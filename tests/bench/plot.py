@@ -10,17 +10,24 @@ from matplotlib.axes import Axes
 
 from tests.bench.figures import Results
 
-_COLOURS = {"tickwire": "#0b7285", "node": "#74b816", "flask": "#f08c00", "floor": "#adb5bd"}
-_LABELS = {"tickwire": "Tickwire", "node": "Socket.IO\non Node", "flask": "Flask-\nSocketIO", "floor": "floor: bare\nsend()"}
+_COLOURS = {
+    "tickwire": "#0b7285", "tickwire_python": "#66a5ad", "node": "#74b816", "bun": "#e64980", "nchan": "#7048e8", "flask": "#f08c00",
+    "floor": "#adb5bd", "floor_c": "#868e96", "join_c": "#495057",
+}  # fmt: skip
+_LABELS = {
+    "tickwire": "Tickwire", "tickwire_python": "Tickwire,\nPython", "node": "Socket.IO", "bun": "Bun", "nchan": "nchan",
+    "flask": "Flask-\nSocketIO", "floor": "floor,\nPython", "floor_c": "floor,\nC", "join_c": "C,\njoined",
+}  # fmt: skip
 _PANELS = (
     ("a", "cpu_us", "(a) 500 clients, one room:\nCPU µs per delivery"),
-    ("b", "cpu_us", "(b) 300 clients × 20 rooms:\nCPU µs per delivery"),
+    ("b", "cpu_us", "(b) 300 clients × 20 rooms, one beat:\nCPU µs per delivery"),
+    ("b2", "cpu_us", "(b2) 300 clients × 20 rooms, spread:\nCPU µs per delivery"),
     ("s", "deliveries_per_s", "(a) at saturation:\ndeliveries per second"),
     ("a", "p99_ms", "(a) p99 latency, ms"),
     ("b", "p99_ms", "(b) p99 latency, ms"),
     ("c", "p99_ms", "(c) 1,000 clients, 40 rooms:\np99 latency, ms"),
-    ("d", "pss_kib", "(d) 2,000 idle clients:\nKiB of memory per client"),
-    ("d", "connect_cpu_us", "(d) CPU µs per\nconnection made"),
+    ("d", "uss_kib", "(d) 2,000 idle clients:\nKiB of memory per client"),
+    ("e", "stalled_kib", "(e) KiB per stalled client,\nkernel included"),
 )
 
 
@@ -30,9 +37,9 @@ def draw(results: Results, file: Path) -> None:
     panels = [panel for panel in _PANELS if panel[1] in results.figures(panel[0])]
     if not panels:
         return
-    columns = min(4, len(panels))
+    columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(3.4 * columns, 3.1 * rows), squeeze=False)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(5.2 * columns, 3.1 * rows), squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _panel(axes, results, *panel)
     for axes in list(grid.flat)[len(panels) :]:

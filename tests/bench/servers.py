@@ -7,8 +7,9 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from signal import Signals
 
@@ -16,10 +17,13 @@ import psutil
 
 from ops.children import kill_group, spawn, tail
 from ops.embedded.server import free_port
+from tests.bench import npm
+from tests.bench.client import SOCKET_IO
+from tests.bench.compiler import NoCompiler, compiled
 from tests.bench.cores import Cores
+from tests.bench.peers import nchan
 
 ROOT = Path(__file__).parents[2]
-_HERE = Path(__file__).parent
 _START_SECONDS = 60.0
 _CPU_CLOCK = 2  # of another process, as clock_getcpuclockid(3) makes it
 
@@ -37,22 +41,56 @@ class Peer:
     argv: Callable[[int], tuple[str, ...]]  # by port
     protocol: str = "socketio"
     greeting: bool = False
+    path: str = SOCKET_IO  # of its clients
+    environ: Mapping[str, str] = field(default_factory=dict)
+    helper: Callable[[int], tuple[str, ...]] | None = None  # a process beside it, which is not measured
+    missing: Callable[[], str | None] = lambda: None  # the reason why it cannot run
+    most_rounds: int = 9
 
 
 def _python(module: str) -> Callable[[int], tuple[str, ...]]:
     return lambda port: (sys.executable, "-m", module, str(port))
 
 
+def _hub(port: int) -> tuple[str, ...]:
+    return (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()")
+
+
+def _uncompiled() -> str | None:
+    try:
+        compiled("peers/floor.c")
+    except NoCompiler as error:
+        return str(error)
+    return None
+
+
 PEERS = {
     peer.key: peer
     for peer in (
+        Peer("tickwire", "Tickwire", _hub, greeting=True),
         Peer(
-            "tickwire", "Tickwire", lambda port: (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
-            greeting=True,
+            "tickwire_python", "Tickwire, Python loop", _hub, greeting=True, environ={"FANOUT_LOOP": "python"}, most_rounds=2,
+            missing=lambda: None if find_spec("tickwire_sendmany") else "the same as Tickwire: the C extension is not installed",
         ),
-        Peer("node", "Socket.IO on Node", lambda port: ("node", str(_HERE / "peers/node/server.mjs"), str(port))),
-        Peer("flask", "Flask-SocketIO, eventlet", _python("tests.bench.peers.flask_stock")),
-        Peer("floor", "floor: bare send()", _python("tests.bench.peers.floor"), protocol="raw"),
+        Peer("node", "Socket.IO on Node", lambda port: ("node", str(npm.NODE.folder / "server.mjs"), str(port)), missing=npm.NODE.install),
+        Peer(
+            "bun", "Bun", lambda port: (f"{npm.BUN.folder}/node_modules/.bin/bun", f"{npm.BUN.folder}/server.ts", str(port)),
+            protocol="plain", path="/?ids={ids}", missing=npm.BUN.install,
+        ),
+        Peer(
+            "nchan", "nchan on nginx", _python("tests.bench.peers.nchan"), protocol="plain", path="/sub?ids={ids}", missing=nchan.missing,
+            helper=_python("tests.bench.peers.nchan_publisher"), most_rounds=2,
+        ),
+        Peer("flask", "Flask-SocketIO, eventlet", _python("tests.bench.peers.flask_stock"), most_rounds=2),
+        Peer("floor", "floor, Python: bare send()", _python("tests.bench.peers.floor"), protocol="raw"),
+        Peer(
+            "floor_c", "floor, C: bare send()", lambda port: (str(compiled("peers/floor.c")), str(port)), protocol="raw",
+            missing=_uncompiled,
+        ),
+        Peer(
+            "join_c", "C, a batch joined per client", lambda port: (str(compiled("peers/floor.c")), str(port), "joined"), protocol="raw",
+            missing=_uncompiled,
+        ),
     )
 }  # fmt: skip
 
@@ -103,9 +141,10 @@ class Server:
 def running(peer: Peer, environ: dict[str, str], log: Path, cores: Cores) -> Iterator[Server]:
     """Start the peer and wait until it serves; the end of the block kills it and its children."""
     port = free_port()
-    env = {**os.environ, "NODE_ENV": "production", **environ, "WEBSOCKET_PORT": str(port)}
+    env = {**os.environ, "NODE_ENV": "production", **environ, **peer.environ, "WEBSOCKET_PORT": str(port)}
     with cores.of_server():
         popen = spawn(peer.argv(port), env=env, log_file=log, inherit=(), death_signal=Signals.SIGKILL)
+    helper = spawn(peer.helper(port), env=env, log_file=log, inherit=(), death_signal=Signals.SIGKILL) if peer.helper else None
     try:
         deadline = time.monotonic() + _START_SECONDS
         while not _serves(peer, port):
@@ -116,12 +155,14 @@ def running(peer: Peer, environ: dict[str, str], log: Path, cores: Cores) -> Ite
         server.find_processes()
         yield server
     finally:
-        kill_group(popen.pid)
-        popen.wait()
+        for process in (popen, helper):
+            if process is not None:
+                kill_group(process.pid)
+                process.wait()
 
 
 def _serves(peer: Peer, port: int) -> bool:
-    if peer.protocol == "raw":
+    if peer.protocol != "socketio":
         return any(one.laddr.port == port for one in psutil.net_connections("tcp4") if one.status == psutil.CONN_LISTEN)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling", timeout=5) as response:

@@ -52,7 +52,7 @@ def _measure(place: Ground, server: Server, feed: Feed, *, with_books: bool, qui
             plan = Plan(port=server.port, protocol="socketio", books=INSTRUMENTS, depth=DEPTH, greeting=True)
             readers.connect([plan] * _BOOK_CLIENTS)
         load = stack.enter_context(LoadGenerator())
-        plans = _SHAPE.plans(place.instruments, port=server.port, protocol="socketio", greeting=True, deflate=False)
+        plans = _SHAPE.plans(place.instruments, server.peer, server.port)
         load.connect(plans)
         session = Session(server, load, feed, plans)
         session.phase(lambda: feed.steady(100), len(plans))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from db.bus import Bus
-from tests.bench import node
+from tests.bench import npm
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.books.publisher import BEAT_SECONDS, DEPTH, INSTRUMENTS, BookFeed
 from tests.bench.client import Plan
@@ -71,7 +71,7 @@ def _checked(figures: Figures) -> Figures:
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
-    if missing := node.install():
+    if missing := npm.NODE.install():
         click.echo(f"without Socket.IO on Node: {missing}", err=True)
     found: dict[str, list[Figures]] = {key: [] for key in (("tickwire",) if missing else ("tickwire", "node"))}
     for number in range(1 if quick else _PAIRS):

@@ -49,7 +49,7 @@ def _measure(place: Ground, server: Server, feed: Feed, metrics_clients: int, qu
             stack.enter_context(observer(place))
             stack.enter_context(Receivers(server.port, metrics_clients, "plain", idle=True))
         load = stack.enter_context(LoadGenerator())
-        plans = _SHAPE.plans(place.instruments, port=server.port, protocol="socketio", greeting=True, deflate=False)
+        plans = _SHAPE.plans(place.instruments, server.peer, server.port)
         load.connect(plans)
         session = Session(server, load, feed, plans)
         session.phase(lambda: feed.steady(100), len(plans))

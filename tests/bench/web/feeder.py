@@ -39,7 +39,7 @@ class Walks(Feed):
 
     def _next(self, now: str) -> Tick:
         self._number += 1
-        name = self._instruments[self._number % len(self._instruments)]
+        name = self.instruments[self._number % len(self.instruments)]
         self._mids[name] = bid = max(10_000, self._mids[name] + self._random.randint(-_STEP, _STEP))
         ask = bid + _SPREAD
         return Tick(name, bid=_text(bid), ask=_text(ask), mid=_text((bid + ask) // 2), time=now, source="bench")
