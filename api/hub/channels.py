@@ -59,6 +59,9 @@ class Channel:
     A channel without a stream has no catch-up. If `broadcast` is False, the messages have no
     position, and a listener of the relay makes the frames, with bodies of `sent`. The figures of
     the relay are about market data: messages that are not `counted` are in none.
+
+    Messages of a channel with a `lazy_head` may be kept undecoded. In the form of our own publisher
+    they begin with this text, which the topic and a quotation mark follow.
     """
 
     stream: Stream
@@ -78,11 +81,14 @@ class Channel:
     read: Callable[[bytes], Any] = orjson.loads  # the content of the bytes; raises ValueError
     sent: type[Schema] | None = None  # body for clients; None: that of the bus
     max_bytes: int = MAX_MESSAGE_BYTES
+    lazy_head: bytes = b""  # requires log `tail` and one room
     stamp: Callable[[Mapping[str, Any]], str | None] = _timestamp  # the time of publication; None: the message has none
 
     def __post_init__(self) -> None:
         if (self.log == "newest") is (self.starts is None):
             raise ValueError(f"{self.stream.name}: `starts` goes with log `newest`")
+        if self.lazy_head and self.log != "tail":
+            raise ValueError(f"{self.stream.name}: `lazy_head` goes with log `tail`")
 
     @property
     def name(self) -> str:
@@ -176,6 +182,7 @@ _ROWS = (
         log="tail",
         quick_check=is_plain_price,
         audience="Clients that hold the instrument",
+        lazy_head=b'{"instrument":"',
     ),
     Channel(
         STREAMS[topics.CANDLES],

@@ -1,15 +1,19 @@
 """The last messages of every topic, in the memory of the hub.
 
 It joins snapshot, missed messages and live messages without a gap and without a repetition.
+
+Messages that nobody needs are appended *raw*, without a decode. Each is checked when it is first
+needed. A bad one is then removed, with all older ones: the kept messages are contiguous.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from api.hub.messages import Message
 from api.hub.transport.wire import Replayed
@@ -17,7 +21,11 @@ from db import topics
 
 MESSAGES_PER_TOPIC = 1000  # messages kept per topic of a channel with log `tail`
 
-_Key = tuple[str, str]  # channel, topic
+LogKey = tuple[str, str]  # channel, topic
+
+# (channel, topic, epoch, seq, body) -> the frame of a raw message as live clients would have
+# received it; None if it is not a message of this position.
+Check = Callable[[str, str, str, int, bytes], bytes | None]
 
 
 class Continuity(Enum):
@@ -29,12 +37,37 @@ class Continuity(Enum):
 
 
 @dataclass(slots=True)
-class _Topic:
+class LogTopic:
+    """The log of one topic."""
+
     epoch: str
     head: int  # seq of the last message
     last: bytes = b""  # body of the last message
-    # The last messages, contiguous, ending at head, as the frames that live clients have received.
-    frames: deque[Replayed] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))
+    # The last messages, contiguous, ending at head: the frames that live clients have received, or
+    # the bodies of raw messages.
+    frames: deque[Replayed | bytes] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))
+    end: bytes = b""  # of a body, after its seq
+    last_is_raw: bool = False
+
+    def __post_init__(self) -> None:
+        self.end = b',"epoch":"%s"}' % self.epoch.encode()
+
+    def append_raw(self, body: bytes) -> bool:
+        """Append the next message of a channel with log `tail`; return False if it is another one.
+
+        Its end has the position, as our own publisher writes it. The rest is not read.
+        """
+        if not body.endswith(b',"seq":%d%b' % (self.head + 1, self.end)):
+            return False
+        self.head += 1
+        self.last = body
+        self.last_is_raw = True
+        self.frames.append(body)
+        return True
+
+    def close(self) -> None:
+        """Refuse raw messages from now on."""
+        self.end = b"\0"
 
 
 class _Dated(NamedTuple):
@@ -46,13 +79,18 @@ class _Dated(NamedTuple):
 
 
 class TopicLog:
-    """Bodies by channel and topic, according to `log` in the row of the channel."""
+    """Bodies by channel and topic, according to `log` in the row of the channel.
+
+    `check` reads a raw message. Set it before the first raw message.
+    """
+
+    check: Check
 
     def __init__(self) -> None:
-        self._topics: dict[_Key, _Topic] = {}
-        self._latest: dict[_Key, bytes] = {}  # log `tail`: last body, foreign ones included
-        self._newest: dict[_Key, _Dated] = {}  # log `newest`: latest by time, foreign ones included
-        self._last: dict[_Key, _Dated] = {}  # log `newest`: last message with a seq
+        self._topics: dict[LogKey, LogTopic] = {}
+        self._latest: dict[LogKey, bytes] = {}  # log `tail`: last body, foreign ones included
+        self._newest: dict[LogKey, _Dated] = {}  # log `newest`: latest by time, foreign ones included
+        self._last: dict[LogKey, _Dated] = {}  # log `newest`: last message with a seq
         self._epoch: str | None = None  # of the last message appended
         self._present: str | None = None  # the only epoch in which clients may resume; None: any
 
@@ -65,6 +103,8 @@ class TopicLog:
 
         The latest bodies stay: clients may have received them, and they are the last known ones.
         """
+        for topic in self._topics.values():
+            topic.close()
         self._topics.clear()
         self._epoch = None
 
@@ -100,7 +140,10 @@ class TopicLog:
         back = known.head - seq
         if back == 0:
             return known.last
-        return known.frames[-1 - back].body if 0 < back < len(known.frames) else None
+        if not 0 < back < len(known.frames):
+            return None
+        frame = known.frames[-1 - back]
+        return frame if isinstance(frame, bytes) else frame.body
 
     def append(self, message: Message, continuity: Continuity) -> bool:
         """Append a message of the stream; return False if it was appended already.
@@ -115,8 +158,10 @@ class TopicLog:
         key = (row.stream.name, message.topic)
         topic = self._topics.get(key)
         if topic is None or continuity is Continuity.GAP or topic.epoch != message.epoch:
-            topic = self._topics[key] = _Topic(message.epoch, message.seq)
-        topic.head, topic.last = message.seq, message.body
+            if topic is not None:
+                topic.close()
+            topic = self._topics[key] = LogTopic(message.epoch, message.seq)
+        topic.head, topic.last, topic.last_is_raw = message.seq, message.body, False
         self._epoch = message.epoch
         if row.log == "tail":
             topic.frames.append(Replayed(message.frame.wire))
@@ -125,15 +170,20 @@ class TopicLog:
             self._last[key] = self._note_newest(key, message)
         return True
 
+    def topic(self, key: LogKey) -> LogTopic | None:
+        """Return the log of a topic. It refuses raw messages once another has replaced it."""
+        return self._topics.get(key)
+
     def note_foreign(self, message: Message) -> None:
         """Keep a foreign message as the latest or newest one; it has no position in the log."""
         key = (message.row.stream.name, message.topic)
         if message.row.log == "tail":
+            self._read_last(key)
             self._latest[key] = message.body
         elif message.row.log == "newest":
             self._note_newest(key, message)
 
-    def _note_newest(self, key: _Key, message: Message) -> _Dated:
+    def _note_newest(self, key: LogKey, message: Message) -> _Dated:
         """Keep the message if it is the newest of its topic.
 
         A correction of an older candle does not replace the newest one. Start times of different
@@ -152,6 +202,7 @@ class TopicLog:
 
     def latest(self, topic: str, channel: str = topics.PRICES) -> bytes | None:
         """Return the last body of a topic of log `tail`; None if there is none."""
+        self._read_last((channel, topic))
         return self._latest.get((channel, topic))
 
     def newest(self, topic: str, now: datetime, channel: str = topics.CANDLES) -> list[bytes]:
@@ -170,7 +221,45 @@ class TopicLog:
         known = self._topics.get((channel, topic))
         if known is None or known.epoch != epoch or self._present not in (None, epoch):
             return None
+        self._read_last((channel, topic))
         count = known.head - seq
         if count < 0 or count > len(known.frames):
             return None
-        return list(known.frames)[len(known.frames) - count :] if count else []
+        return self._read((channel, topic), known, count) if count else []
+
+    def _read(self, key: LogKey, topic: LogTopic, count: int) -> list[Replayed] | None:
+        """Return the last `count` frames; None if one of them was a bad raw message."""
+        frames = list(topic.frames)
+        wanted = frames[-count:]
+        if bytes not in map(type, wanted):
+            return cast(list[Replayed], wanted)
+        read: deque[Replayed | bytes] = deque(maxlen=MESSAGES_PER_TOPIC)
+        for seq, frame in zip(range(topic.head, topic.head - count, -1), reversed(wanted), strict=True):
+            replayed = frame if isinstance(frame, Replayed) else self._checked(key, topic.epoch, seq, frame)
+            if replayed is None:
+                topic.frames = read
+                return None
+            read.appendleft(replayed)
+        topic.frames = deque([*frames[:-count], *read], MESSAGES_PER_TOPIC)
+        return cast(list[Replayed], list(read))
+
+    def _read_last(self, key: LogKey) -> None:
+        """Check the last message, if it is raw: a good one is the latest. Drop bad ones."""
+        topic = self._topics.get(key)
+        if topic is None:
+            return
+        while topic.last_is_raw:
+            replayed = self._checked(key, topic.epoch, topic.head, topic.last)
+            if replayed is not None:
+                topic.frames[-1], topic.last_is_raw = replayed, False
+                self._latest[key] = topic.last
+                return
+            topic.frames.pop()
+            topic.head -= 1
+            before = topic.frames[-1] if topic.frames else b""
+            topic.last = before if isinstance(before, bytes) else before.body
+            topic.last_is_raw = isinstance(before, bytes) and before != b""
+
+    def _checked(self, key: LogKey, epoch: str, seq: int, body: bytes) -> Replayed | None:
+        wire = self.check(*key, epoch, seq, body)
+        return None if wire is None else Replayed(wire)

@@ -46,6 +46,7 @@ class Subscription:
         self._reader = hiredis.Reader()
         self._ready: list[tuple[str, bytes]] = []  # (channel, body)
         self._silent_seconds = 0.0
+        self._names = {name.encode(): name for name in channels}
         self._unsent = b""  # rest of a PING
         self._waits = True
         connection.connect()
@@ -129,19 +130,24 @@ class Subscription:
         if not data:
             raise redis.ConnectionError("Redis has closed the connection")
         self._reader.feed(data)
+        next_reply, names, add = self._reader.gets, self._names, self._ready.append
         try:
-            while (reply := self._reader.gets()) is not False:
+            while (reply := next_reply()) is not False:
+                if type(reply) is list and len(reply) == 3:
+                    kind, channel, body = reply
+                    if kind == b"message":
+                        add((names[channel], body))
+                        continue
                 self._take(reply)
         except hiredis.ProtocolError as error:
             raise redis.ConnectionError(str(error)) from error
         return len(data)
 
     def _take(self, reply: Sequence[bytes] | hiredis.HiredisError) -> None:
+        """Take a reply that is not a message: a confirmation, a pong or an error."""
         if isinstance(reply, hiredis.HiredisError):
             raise redis.ResponseError(str(reply))
-        if reply[0] == b"message":
-            self._ready.append((reply[1].decode(), reply[2]))
-        elif reply[0] == b"subscribe":
+        if reply[0] == b"subscribe":
             self._unconfirmed -= 1
 
     def _probe(self, waited: float) -> None:

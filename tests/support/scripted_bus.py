@@ -58,16 +58,26 @@ class ScriptedBus:
         self.must_not_read = False
         self._numbers: dict[tuple[str, str], int] = {}
 
-    def publish(self, topic: str, *, lost: bool = False) -> bytes:
-        """Publish a price; a `lost` one is in the stream, and the subscription does not get it."""
+    def publish(self, topic: str, *, lost: bool = False, bad: bool = False) -> bytes:
+        """Publish a price; a `lost` one is in the stream, and the subscription does not get it.
+
+        A `bad` one violates the schema.
+        """
         key = (topics.PRICES, topic)
         seq = self._numbers[key] = self._numbers.get(key, 0) + 1
-        price = {"bid": "1.0", "ask": "1.2", "mid": "1.1", "time": NOON}
+        price = {"bid": -1 if bad else "1.0", "ask": "1.2", "mid": "1.1", "time": NOON}
         body = orjson.dumps({"instrument": topic, "price": price, "timestamp": NOON, "seq": seq, "epoch": self.present})
         entries = self.streams.setdefault(topics.PRICES, [])
         entries.append(Entry(b"%d-0" % (len(entries) + 1), topic, self.present, seq, body, "synthetic", None))
         self.latest[topic] = body
         if self.subscription is not None and not lost:
+            self.subscription.ready.append((topics.PRICES, body))
+        return body
+
+    def publish_foreign(self, topic: str, mid: str) -> bytes:
+        """Publish a price as a foreign program does."""
+        body = orjson.dumps({"instrument": topic, "price": {"bid": "1.0", "ask": "1.2", "mid": mid, "time": NOON}})
+        if self.subscription is not None:
             self.subscription.ready.append((topics.PRICES, body))
         return body
 

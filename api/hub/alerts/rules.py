@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
@@ -194,6 +194,11 @@ class RuleIndex:
         watched.add(rule)
         self._clients.setdefault(rule.client, {})[rule.id] = rule
         self._note(rule, 1)
+
+    @property
+    def series(self) -> Container[Series]:
+        """The series that have rules, now and after each change."""
+        return self._watched
 
     def held(self, client: str) -> list[Rule]:
         """Return the rules of the client in the order in which they were set."""

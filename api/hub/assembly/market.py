@@ -23,6 +23,7 @@ from api.hub.metrics.acknowledgements import Acknowledgements
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
 from api.hub.own_report import HubReport
+from api.hub.relay.lazy import Wanted
 from api.hub.relay.relay import Listener, Relay
 from api.hub.rights.audience import Audience
 from api.hub.schemas.metrics import METRICS_SPACE
@@ -107,6 +108,7 @@ def make_market(
         begin=partial(_take_latest, bus, snapshots, status),
         caught_up=books.catch_up,
         needs_bus={topics.BOOKS: books.needs_bus},
+        wanted={topics.PRICES: Wanted(rules.series, lambda instrument: (instrument, PRICE))},
     )
     return Market(
         instruments=instruments,

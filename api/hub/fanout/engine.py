@@ -7,7 +7,7 @@ joined batch. Each client of the cohort gets the same bytes in one `send()`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 
 from api.hub.fanout.cohorts import Cohort
 from api.hub.fanout.interval import FlushInterval
@@ -191,6 +191,11 @@ class Fanout:
     def occupied(self, room: str) -> bool:
         """Return True if a client is in the room, at any rate."""
         return room in self._cohorts.live or room in self._cohorts.rated
+
+    @property
+    def occupied_rooms(self) -> tuple[Container[str], Container[str]]:
+        """The rooms with clients, now and after each change: without a rate, and with one."""
+        return self._cohorts.live, self._cohorts.rated
 
     def receivers(self, rooms: Rooms) -> list[str]:
         """Return the clients in any of the rooms, each once; without rooms, all clients."""

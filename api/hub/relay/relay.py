@@ -8,44 +8,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
-from functools import partial
-from itertools import islice
 from types import MappingProxyType
 
-from api.hub.channels import CHANNELS, Channel
+from api.hub.channels import CHANNELS
 from api.hub.fanout import Fanout
 from api.hub.messages import BadMessage, Message, decode
 from api.hub.relay.batches import BatchTimes
+from api.hub.relay.lazy import LazyChannel, Wanted
 from api.hub.relay.link import Link, Received
+from api.hub.relay.streams import Streams
 from api.hub.skips import MALFORMED, Skips
 from api.hub.topic_log import Continuity, TopicLog
 from api.hub.transport.websocket import Loop
 from db import topics
 from db.bus import Reader
-from db.messages import Entry
 from health.measures.stages import STAGES, Stages
 
 log = logging.getLogger(__name__)
-
-_RECENT_ENTRIES = 1_000  # of a stream, among which a message that was just published must be
-_ENDED_EPOCHS = 64
 
 Listener = Callable[[Message], None]
 
 
 class NeedsBus(Exception):
     """A message cannot be relayed without a read of Redis. It had no effect yet."""
-
-
-class LostData(Exception):
-    """The bus has gone back: a number of `epoch` has another content than before."""
-
-    def __init__(self, epoch: str, **fields: object) -> None:
-        super().__init__(epoch)
-        self.epoch = epoch
-        self.fields = {"epoch": epoch, **fields}
 
 
 class Relay:
@@ -57,6 +43,8 @@ class Relay:
     `listeners` are parts of the hub that receive the messages of a channel, in order, right after
     the broadcast. A listener must not wait. `needs_bus` has, for some channels, a function that
     returns True if a listener must read the bus for this message; then it is called in a greenlet.
+    `wanted` has the topics that the listeners of a channel need. If a channel is not in it, every
+    message of the channel is decoded.
     `checked` receives the messages of the channel of checks, which reach no client and no figure.
     `send_by_rights` sends the messages that have not exactly one room; without it, they go to every
     receiver. `begin` is called at the end of the first catch-up, and `caught_up` at the end of each
@@ -78,6 +66,7 @@ class Relay:
         begin: Callable[[], None] = lambda: None,
         caught_up: Callable[[], None] = lambda: None,
         needs_bus: Mapping[str, Callable[[Message], bool]] = MappingProxyType({}),
+        wanted: Mapping[str, Wanted] = MappingProxyType({}),
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -90,6 +79,12 @@ class Relay:
         self._begin = begin
         self._caught_up = caught_up
         self._needs_bus = needs_bus
+        topic_log.check = self._check_raw
+        self._lazy = {
+            name: LazyChannel(row, topic_log, known, fanouts[row.namespace], wanted[name])
+            for name, row in CHANNELS.items()
+            if row.lazy_head and name in wanted
+        }
         self._link = Link(lambda: bus.subscribe((*CHANNELS, topics.HEALTH)), self, loop)
         self.after_batch: list[Callable[[], None]] = []
         for fanout in fanouts.values():
@@ -98,9 +93,7 @@ class Relay:
         self.skipped = self._skips.counts  # kind of bad message -> number
         self.skipped_by_channel = self._skips.by_channel
         self.relayed_by_channel = dict.fromkeys(CHANNELS, 0)
-        self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
-        self._ended: deque[str] = deque(maxlen=_ENDED_EPOCHS)
-        self._searched: dict[str, bytes] = {}  # channel -> newest entry of the last complete search
+        self._streams = Streams(bus, topic_log, self._skips, known, self._relay_entry, self._flush, self._finish)
         self.loaded = False  # True after the first catch-up: an empty log can serve no client
         self.last_message: float | None = None  # monotonic time of the last message relayed
 
@@ -132,15 +125,18 @@ class Relay:
         an idle hub needs no timer.
         """
         self.times.begin()
-        done = 0
-        try:
-            for channel, body in messages:
-                self.receive(channel, body)
-                done += 1
-        except NeedsBus:
-            pass
+        lazy = self._lazy
+        left: Sequence[Received] = ()
+        remaining = iter(messages)
+        for channel, body in remaining:
+            if (each := lazy.get(channel)) is None or not each.keep(body):
+                try:
+                    self.receive(channel, body)
+                except NeedsBus:
+                    left = [(channel, body), *remaining]
+        self._count_kept(messages)
         self._flush()
-        return messages[done:]
+        return left
 
     def take_with_reads(self, messages: Sequence[Received]) -> None:
         """Relay messages; read Redis if one needs it."""
@@ -154,10 +150,31 @@ class Relay:
 
         The first time, only fill the log: no client is connected yet.
         """
+        self._streams.catch_up()
+
+    def _count_kept(self, messages: Sequence[Received]) -> None:
+        """Count those of the messages that were kept undecoded."""
+        for name, each in self._lazy.items():
+            if each.kept:
+                self.relayed_by_channel[name] += each.kept
+                self.last_message = time.monotonic()
+                self.times.note_raw(name, next(body for channel, body in messages if channel == name))
+                each.kept = 0
+
+    def _note_lazy(self, message: Message) -> None:
+        if (lazy := self._lazy.get(message.row.stream.name)) is not None:
+            lazy.note(message)
+
+    def _check_raw(self, channel: str, topic: str, epoch: str, seq: int, body: bytes) -> bytes | None:
+        """Decode a message that was kept undecoded. Count a bad one and return None."""
         try:
-            self._catch_up()
-        except LostData as lost:
-            self._begin_again(lost)
+            message = decode(channel, body, self._known)
+            if (message.topic, message.epoch, message.seq) != (topic, epoch, seq):
+                raise BadMessage(MALFORMED, "the end of the message contradicts its content")
+        except BadMessage as error:
+            self._skips.live(channel, body, error)
+            return None
+        return message.frame.wire
 
     # one message
 
@@ -174,16 +191,12 @@ class Relay:
         except BadMessage as error:
             self._skips.live(channel, body, error)
             return
-        try:
-            self._relay(message, may_read=may_read)
-        except LostData as lost:
-            self._begin_again(lost)
+        self._relay(message, may_read=may_read)
 
     def _relay(self, message: Message, *, may_read: bool) -> None:
-        """Relay one message. Raises `LostData` and `NeedsBus`."""
         if not message.row.broadcast:
-            if not may_read and (needs := self._needs_bus.get(message.channel)) is not None and needs(message):
-                raise NeedsBus
+            if (needs := self._needs_bus.get(message.channel)) is not None and needs(message):
+                self._check_may(read=may_read)
             self._deliver(message)
             return
         if message.epoch is None:
@@ -192,123 +205,37 @@ class Relay:
             return
         continuity = self._log.continuity(message)
         if continuity is Continuity.SEEN:
-            self._check_seen(message, may_read=may_read)
+            if self._log.body(message.channel, message.topic, message.epoch, message.seq) != message.body:
+                self._check_may(read=may_read)
+                self._streams.check_seen(message)
         elif continuity is Continuity.GAP and message.row.stream.tail:
-            if not may_read:
-                raise NeedsBus
-            self._fill_gap(message)
+            self._check_may(read=may_read)
+            self._streams.fill_gap(message)
         elif self._log.append(message, continuity):
+            self._note_lazy(message)
             self._deliver(message)
 
-    def _check_seen(self, message: Message, *, may_read: bool) -> None:
-        """Raise `LostData` if a message whose number was relayed already is a new one.
-
-        A message of a relay that has just caught up comes a second time, with the same bytes.
-        """
-        channel, topic = message.channel, message.topic
-        known = self._log.body(channel, topic, message.epoch, message.seq)
-        if known == message.body:
-            return
-        if not may_read:
+    @staticmethod
+    def _check_may(*, read: bool) -> None:
+        if not read:
             raise NeedsBus
-        at, head = self._bus.position(channel, topic), self._log.head(channel, topic)
-        if (at is not None and at.epoch == message.epoch and at.seq < head) or (known is not None and self._is_in_stream(message)):
-            raise LostData(str(message.epoch), channel=channel, topic=topic, seq=message.seq, known=head)
-        if known is not None:
-            self._skips.add(channel, "unknown_sequence", f"{topic}: seq {message.seq} has other content in the stream")
 
-    def _is_in_stream(self, message: Message) -> bool:
-        entries = islice(self._bus.backwards(message.channel), _RECENT_ENTRIES)
-        return any(entry.body == message.body for entry in entries)
+    # for the streams
 
-    def _begin_again(self, lost: LostData) -> None:
-        """Continue in a new epoch, without the messages of the epoch in which data were lost."""
-        present = self._bus.renew_epoch(lost.epoch)
-        log.error("the bus has lost data", extra={**lost.fields, "new_epoch": present})
-        if lost.epoch not in self._ended:
-            self._ended.append(lost.epoch)
-        self._present = None
-        self._log.forget()
-        self._searched.clear()
-        self._catch_up()
+    def _relay_entry(self, message: Message) -> None:
+        """Relay a message of a stream that was appended to the log."""
+        self._note_lazy(message)
+        if self.loaded:
+            self._deliver(message)
 
-    def _catch_up(self) -> None:
-        """Catch up on all channels. Raises `LostData`."""
-        before, present = self._present, self._bus.epoch()
-        if present is not None and present in self._ended:
-            raise LostData(present)
-        self._present = present or before
-        # First: a client may resume in the new epoch while the other channels are read.
-        self._log.begin(self._present)
-        for row in CHANNELS.values():
-            self._catch_up_on(row)
-        if before not in (None, self._present):
-            log.warning("the bus began a new epoch", extra={"epoch": self._present, "before": before})
-            self._ended.append(str(before))
+    def _finish(self) -> None:
+        """Finish a catch-up on all streams."""
         self._caught_up()
         self._flush()
         if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
             self._begin()
             self.loaded = True
-
-    def _catch_up_on(self, row: Channel, gap: Message | None = None) -> None:
-        """Relay the missed entries of a stream. Raises `LostData`.
-
-        After a loss of the connection, the first entry in the log ends the search: older entries
-        were relayed before it. With `gap`, only one message may be missing, and later ones of other
-        topics were relayed. Then the search ends at the topic of `gap`. In any case it ends at the
-        newest entry of the last complete search, so each entry is read about once.
-        """
-        missed: list[Entry] = []
-        newest, complete = b"", True
-        for entry in islice(self._bus.backwards(row.name, note_bad=partial(self._skips.malformed, row.name)), row.stream.tail):
-            newest = newest or entry.id
-            if entry.id == self._searched.get(row.name):
-                break
-            if not self._log.holds(row.name, entry.topic, entry.epoch, entry.seq):
-                missed.append(entry)
-                continue
-            known = self._log.body(row.name, entry.topic, entry.epoch, entry.seq)
-            if known not in (None, entry.body):
-                raise LostData(entry.epoch, channel=row.name, topic=entry.topic, seq=entry.seq)
-            if gap is None or entry.topic == gap.topic:
-                complete = False
-                break
-        for entry in reversed(missed):
-            self._take(row.name, entry)
-        if complete and newest:
-            self._searched[row.name] = newest
-        self._flush()
-
-    def _take(self, channel: str, entry: Entry) -> None:
-        """Relay an entry of the present epoch, or one that continues its topic.
-
-        Others are older than the messages that clients have: a stream was set back.
-        """
-        try:
-            message = decode(channel, entry.body, self._known)
-            if (message.topic, message.epoch, message.seq) != (entry.topic, entry.epoch, entry.seq):
-                raise BadMessage(MALFORMED, "the fields of the entry contradict its body")
-        except BadMessage as error:
-            self._skips.entry(channel, entry.id, entry.body, error)
-            return
-        if self.loaded and entry.epoch != self._present and not self._log.continues(channel, entry.topic, entry.epoch):
-            return
-        if self._log.append(message, self._log.continuity(message)) and self.loaded:
-            self._deliver(message)
-
-    def _fill_gap(self, message: Message) -> None:
-        """Catch up from the stream, which has the missing messages and this one. Raises `LostData`.
-
-        A message with a `seq` that the stream does not have is bad.
-        """
-        if message.epoch == self._present or self._log.continues(message.channel, message.topic, message.epoch):
-            self._catch_up_on(message.row, message)
-        elif self._bus.epoch() != self._present:
-            self._catch_up()
-        if self._log.continuity(message) is not Continuity.SEEN:
-            self._skips.add(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:
         if message.row.broadcast:
