@@ -25,7 +25,8 @@ def rest() -> Any:
     started = startup.start("rest")
     from api.app import create_app, start_watch
 
-    app = create_app(started.settings, started.bus, started.store, utc_now, VERSION)
+    replica = startup.open_replica(started.settings, "rest")
+    app = create_app(started.settings, started.bus, started.store, utc_now, VERSION, replica=replica)
     start_watch(app)
     _freeze()
     return app

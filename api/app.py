@@ -36,6 +36,7 @@ from api.rest.limits import slots
 from api.rest.market import overview, stale_after
 from api.rest.measures.parts import PartMetrics
 from api.rest.measures.processes import AllProcesses
+from api.rest.measures.reads import ReadMetrics
 from api.rest.measures.requests import RequestMetrics
 from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
@@ -75,6 +76,7 @@ from config.settings import Settings
 from config.urls import url_of
 from db.bus import Bus
 from db.postgres import Store
+from db.replicas import Reads, Replica
 from health.measures.performance_lines import performance_log
 from health.measures.process import new_exposition, reported
 from health.probe import HealthProbe
@@ -113,23 +115,26 @@ def create_app(
     authenticator: Authenticator | None = None,
     timing: Timing = DEFAULT,
     monotonic: Callable[[], float] = time.monotonic,
+    replica: Replica | None = None,
 ) -> Flask:
     """Return the WSGI app of REST.
 
     It opens no connection: `bus` and `store` may be unavailable when it starts.
     `clock` returns aware UTC. `authenticator` decides about every request to a route that is not
     open; by default the one of the settings does. Without `start_watch`, each request of `/health`
-    runs the checks of health itself, and the keys are not read. `monotonic` is the clock of limits.
+    runs the checks of health itself, the keys are not read, and no read uses the `replica`.
+    `monotonic` is the clock of limits.
     """
     access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "rest", lock=threading.Lock())
     app = _make_flask()
-    exposition = new_exposition("rest", stores=[store])
-    shared = _make_context(settings, bus, store, clock, version, access, timing, exposition)
+    exposition = new_exposition("rest", stores=[store, *([replica.store] if replica else [])])
+    reads = Reads(store, replica)
+    shared = _make_context(settings, bus, store, reads, clock, version, access, timing, exposition)
     attach(app, shared)
     snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
     report_groups.attach(app, bus)
     report_symbols.attach(app, bus, store, monotonic)
-    stale_after.attach(app, store, settings.ingestion_interval_seconds, monotonic)
+    stale_after.attach(app, reads, clock, settings.ingestion_interval_seconds, monotonic)
     overview.attach(app, shared, monotonic)
     routes = [web.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
@@ -145,7 +150,12 @@ def create_app(
     requests = request_log.attach(app, current)
     app.wsgi_app = requests  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
     endpoints = {template(rule.rule) for rule in app.url_map.iter_rules()}
-    for collector in (RequestMetrics(requests, endpoints), PartMetrics(shared.watch), AccessMetrics(access, clock, keys=True)):
+    for collector in (
+        RequestMetrics(requests, endpoints),
+        PartMetrics(shared.watch),
+        AccessMetrics(access, clock, keys=True),
+        ReadMetrics(reads),
+    ):
         exposition.register(collector)
     return app
 
@@ -161,6 +171,7 @@ def _make_context(
     settings: Settings,
     bus: Bus,
     store: Store,
+    reads: Reads,
     clock: Callable[[], datetime],
     version: str,
     access: AccessControl,
@@ -175,6 +186,7 @@ def _make_context(
         bus=bus,
         brief_bus=bus.with_timeout(_BRIEF_SECONDS),
         store=store,
+        reads=reads,
         clock=clock,
         version=version,
         started=clock(),
@@ -209,13 +221,15 @@ def _register_access(
 
 
 def start_watch(app: Flask) -> None:
-    """Start the threads that check and report this process, and read the keys.
+    """Start the threads that check and report this process, read the keys and watch the replica.
 
     They end with the process.
     """
     shared: AppContext = app.extensions["tickwire"]
     monitor.start(shared.watch, request_log.attached(app), performance_log(shared.settings, shared.store))
     monitor.start_access(shared.access)
+    if shared.reads.replica is not None:
+        monitor.start_replica(shared.reads.replica)
 
 
 def _budgets(settings: Settings, bus: Bus, monotonic: Callable[[], float]) -> Budgets:

@@ -137,6 +137,11 @@ TABLE: tuple[Metric, ...] = (
         Metric("tickwire_gaps_filled_total", "counter", "Gaps that were filled.", ("source",)),
         Metric("tickwire_timescaledb_failed_jobs", "gauge", "Background jobs of TimescaleDB whose last run failed."),
     ),
+    *_of(
+        ("rest",),
+        Metric("tickwire_reads_total", "counter", "Reads of rows for requests, from the replica or the primary.", ("server",)),
+        Metric("tickwire_read_replica_lag_seconds", "gauge", "Seconds by which the read replica is behind, if it answers."),
+    ),
     Metric("tickwire_db_pool_in_use", "gauge", "Database connections in use."),
     Metric("tickwire_db_pool_size", "gauge", "Largest number of database connections."),
     Metric("tickwire_db_pool_wait_seconds", "histogram", "Seconds of waiting for a free database connection.", buckets=POOL_WAIT_BUCKETS),

@@ -189,6 +189,12 @@ class Settings:
     # Pooler at the address of DATABASE_URL: none, session or transaction. Only the hub and REST may
     # use transaction, which needs DATABASE_DIRECT_URL.
     database_pooler: str = _var(Str(load_default="none", validate=validate.OneOf(["none", "session", "transaction"])))
+    # Read replicas for the requests of REST that change nothing; several hosts as libpq takes them:
+    # postgresql://USER@r1,r2/DB?target_session_attrs=prefer-standby&load_balance_hosts=random
+    database_read_url: str | None = _var(Url("postgresql", "postgres", load_default=None), secret=True)
+    # Seconds, at least 1, that a replica may be behind. Above them REST uses DATABASE_URL, until
+    # the replica is less than 1 s behind.
+    read_max_lag_seconds: float = _var(Float(load_default=2.0, validate=validate.Range(min=1, max=3600)))
     # Connections per process, and milliseconds for a statement or for the wait for a free
     # connection.
     db_pool_max: int = _var(WholeNumber(load_default=20, validate=_AT_LEAST_ONE))
@@ -492,7 +498,7 @@ def _database_problems(values: dict[str, Any], service: str | None) -> dict[str,
     """Return the problems of the addresses of PostgreSQL."""
     direct, pooler = values["database_direct_url"], values["database_pooler"]
     if not (values["database_url"] or values["db_host"]):
-        given = {"DATABASE_DIRECT_URL": direct, "DATABASE_POOLER": pooler != "none"}
+        given = {"DATABASE_DIRECT_URL": direct, "DATABASE_POOLER": pooler != "none", "DATABASE_READ_URL": values["database_read_url"]}
         return {name: "Needs DATABASE_URL or DB_HOST." for name, used in given.items() if used}
     if pooler == "transaction" and not direct and service not in _POOLED:
         return {"DATABASE_DIRECT_URL": "Needed with DATABASE_POOLER=transaction: the address of the PostgreSQL server itself."}

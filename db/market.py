@@ -62,7 +62,7 @@ FROM instruments i
 LEFT JOIN LATERAL (
     SELECT (extract(epoch FROM received - lag(received) OVER (ORDER BY received)) * 1000000)::double precision AS step
     FROM (
-        SELECT received FROM prices WHERE instrument = i.symbol
+        SELECT received FROM prices WHERE instrument = i.symbol AND time >= %(start)s AND time < %(end)s
         ORDER BY time DESC, epoch DESC, seq DESC LIMIT {RECEPTIONS}
     ) AS newest
 ) AS steps ON true
@@ -81,10 +81,11 @@ def market_rows(cursor: Cursor, now: str, symbols: Iterable[str] | None = None) 
     return (MarketRow(*row) for row in cursor.fetchall())
 
 
-def reception_intervals(cursor: Cursor) -> dict[str, tuple[int, float | None]]:
+def reception_intervals(cursor: Cursor, start: str, end: str) -> dict[str, tuple[int, float | None]]:
     """symbol -> number of the newest intervals between receptions, and their median in µs.
 
-    Of all instruments, also disabled ones. The median is None without an interval.
+    Of all instruments, also disabled ones, and of prices from `start` on, before `end`. The median
+    is None without an interval.
     """
-    cursor.execute(_INTERVALS)
+    cursor.execute(_INTERVALS, {"start": start, "end": end})
     return {symbol: (count, median) for symbol, count, median in cursor.fetchall()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +30,10 @@ _OUTAGES = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.
 
 class StoreError(Exception):
     """The store cannot be reached or does not work at the moment. The call may be repeated."""
+
+
+class StoreTimeout(StoreError):
+    """A statement, or the wait for a connection, took longer than the limit."""
 
 
 class RowError(Exception):
@@ -59,6 +65,8 @@ class Store:
         self._timeout_ms = timeout_ms
         self._application = application
         self._free: list[Connection] = []
+        self._used: set[Connection] = set()
+        self._ending = threading.Lock()
         self._slots = threading.Semaphore(pool_max)
         self.measures = measures or PoolMeasures()
         self.measures.add_pool(pool_max)
@@ -86,7 +94,7 @@ class Store:
         self.measures.waits.observe(perf_counter() - begun)
         if not acquired:
             self.measures.errors.add(TIMEOUT)
-            raise StoreError("no free database connection in time")
+            raise StoreTimeout("no free database connection in time")
         with self.measures.transaction():
             yield from self._transaction()
 
@@ -95,30 +103,33 @@ class Store:
         connection: Connection | None = None
         try:
             connection = self._idle() or self._connect()
+            self._used.add(connection)
             with connection.cursor() as cursor:
                 if self._pooler == "transaction":
                     cursor.execute(_settings("LOCAL", self._timeout_ms))
                 yield cursor
             connection.commit()
+            self._used.discard(connection)
             self._free.append(connection)
         except _OUTAGES as error:
-            self.measures.errors.add(TIMEOUT if isinstance(error, psycopg2.errors.QueryCanceled) else UNAVAILABLE)
-            _discard(connection)
+            late = isinstance(error, psycopg2.errors.QueryCanceled)
+            self.measures.errors.add(TIMEOUT if late else UNAVAILABLE)
+            self._discard(connection)
             # The idle connections are probably broken too (a restarted server): close them all.
             self.close()
-            raise StoreError(first_line(error)) from error
+            raise (StoreTimeout if late else StoreError)(first_line(error)) from error
         except psycopg2.DatabaseError as error:
             # If a connection breaks during an answer, psycopg2 may raise another DatabaseError.
             broken = connection is not None and connection.closed
             self.measures.errors.add(UNAVAILABLE if broken else REFUSED)
-            _discard(connection)
+            self._discard(connection)
             if broken:
                 raise StoreError(first_line(error)) from error
             if isinstance(error, psycopg2.DataError | psycopg2.IntegrityError):
                 raise RowError(first_line(error)) from error
             raise
         except BaseException:
-            _discard(connection)
+            self._discard(connection)
             raise
         finally:
             self._slots.release()
@@ -126,7 +137,24 @@ class Store:
     def close(self) -> None:
         """Close every idle connection."""
         while (connection := self._idle()) is not None:
-            _discard(connection)
+            connection.close()
+
+    def interrupt(self) -> None:
+        """End the transactions in progress, because their server gives no answer.
+
+        They raise `StoreError`.
+        """
+        with self._ending:
+            for connection in list(self._used):
+                with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(connection.fileno())) as held:
+                    held.shutdown(socket.SHUT_RDWR)
+
+    def _discard(self, connection: Connection | None) -> None:
+        """Close a connection whose transaction has failed."""
+        if connection is not None:
+            with self._ending:  # no other connection may have its descriptor while `interrupt` uses it
+                self._used.discard(connection)
+                connection.close()
 
     def ping(self) -> None:
         """Raise `StoreError` unless the database answers."""
@@ -191,11 +219,6 @@ def cooperate(wait: Callable[[Any, bool, float | None], None], seconds: float) -
                 raise psycopg2.OperationalError(f"no answer of the server within {seconds:g} s") from None
 
     psycopg2.extensions.set_wait_callback(wait_for)
-
-
-def _discard(connection: Connection | None) -> None:
-    if connection is not None and not connection.closed:
-        connection.close()
 
 
 def one(cursor: Cursor) -> tuple[Any, ...]:

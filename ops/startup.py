@@ -11,6 +11,7 @@ from config.process.fanout_loop import EXTENSION, MISSING, C
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Pooler, Store
+from db.replicas import Replica
 from db.timestamps import utc_now
 from ops import checks, log_forwarder
 from ops.bus.setup import setup_of
@@ -68,6 +69,12 @@ def missing_servers(service: str) -> str:
 def open_bus(settings: Settings, url: str | None = None) -> Bus:
     """Return the bus at `url`, by default that of the settings."""
     return Bus(url or str(settings.redis_url), utc_now, setup=setup_of(settings, url), limit=settings.stream_max_length)
+
+
+def open_replica(settings: Settings, service: str) -> Replica | None:
+    """Return the read replicas of the settings, not looked at yet; None without any."""
+    url = settings.database_read_url
+    return Replica(url, open_store(settings, service, url=url), settings.read_max_lag_seconds) if url else None
 
 
 def open_store(settings: Settings, service: str, *, url: str | None = None, pool_max: int | None = None) -> Store:

@@ -14,6 +14,7 @@ from config.exposition import Exposition, Families
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from db.replicas import Reads
 from health.probe import HealthProbe
 from health.system.state import SystemReader
 from health.watch import Watch
@@ -25,6 +26,7 @@ _NAME = "tickwire"
 class AppContext:
     """The shared objects of one app.
 
+    `store` is the primary, for health, writes and the answers to them; `reads` may use a replica.
     `clock` returns aware UTC. `brief_bus` is the bus with a short timeout, for health. The health
     routes use `watch`, and `/health/ready` the probes `database` and `redis`, which only read.
     `system` reads the state of all processes. `asyncapi` returns the document of the hub.
@@ -35,6 +37,7 @@ class AppContext:
     bus: Bus
     brief_bus: Bus
     store: Store
+    reads: Reads
     clock: Callable[[], datetime]
     version: str
     started: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from flask import g
+from flask import g, request
 
 from api.access.model import Access
 from api.errors import ErrorCode, Refusal
@@ -13,8 +13,10 @@ from api.rest.errors import unknown_instrument
 from api.rest.schemas.paging import ListQuery
 from config.access.patterns import EVERYTHING
 from db.instruments import all_instruments
+from db.replicas import Reads
 
 ONE_INSTRUMENT = ("symbol", "symbol1", "symbol2")  # arguments that name one instrument
+_READING = ("GET", "HEAD")  # methods of requests that change nothing
 _SEVERAL = "symbols"  # argument that names a list of them
 
 
@@ -70,5 +72,6 @@ def refuse_unknown(argument: str, names: list[str]) -> None:
 
 def _known() -> frozenset[str]:
     """Return all instruments: the history of disabled ones still answers."""
-    with context().store.transaction() as cursor:
-        return frozenset(each.symbol for each in all_instruments(cursor, disabled=True))
+    app = context()
+    reads = app.reads if request.method in _READING else Reads(app.store)  # the answer to a write needs the primary
+    return frozenset(each.symbol for each in reads.read(lambda cursor: all_instruments(cursor, disabled=True)))

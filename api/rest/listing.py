@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ they return one page, whose `next_page_token` is the header `X-Next-Page-Token`.
 without its last chunk."""
 
 _MOMENT = timedelta(microseconds=1)  # the end of a query is exclusive
+_FIRST = format_time(datetime.min.replace(tzinfo=UTC))
 _TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
 
@@ -76,15 +77,15 @@ def answer(
     return _as_file(response, "_".join([*named.values(), rows]), query.format)
 
 
-def ends_soon(query: ListQuery) -> ListQuery:
-    """Return the query; without `end`, one that ends as far ahead as a live record may be.
+def bounded(query: ListQuery) -> ListQuery:
+    """Return the query with both bounds of time.
 
-    Rows further ahead come from versions that stored them.
+    Without `end` it ends as far ahead as a live record may be: rows further ahead come from
+    versions that stored them.
     """
-    if query.end is not None:
-        return query
     app = context()
-    return replace(query, end=format_time(app.clock() + timedelta(seconds=app.settings.source_max_ahead_seconds)))
+    end = query.end or format_time(app.clock() + timedelta(seconds=app.settings.source_max_ahead_seconds))
+    return replace(query, start=query.start or _FIRST, end=end)
 
 
 def ends_now(query: ListQuery) -> ListQuery:
@@ -112,11 +113,10 @@ def _reader(listing: Listing, query: ListQuery) -> ReadPage:
     instruments = readable() if listing.instruments else None
     wanted = replace(row_filter(query), instruments=instruments)
     form: Form = "csv" if query.format == "csv" else "json"
-    store = context().store
+    reads = context().reads
 
     def read(limit: int, after: Key | None, offset: int = 0) -> Page:
-        with store.transaction() as cursor:
-            return read_page(cursor, listing, wanted, limit, form, after, offset)
+        return reads.read(lambda cursor: read_page(cursor, listing, wanted, limit, form, after, offset))
 
     return read
 

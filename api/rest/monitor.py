@@ -16,6 +16,7 @@ from db import migrate
 from db.bus import Bus
 from db.postgres import Store
 from db.prices import table_exists
+from db.replicas import Replica
 from health.checks import BusCheck, DatabaseCheck, check_store
 from health.measures.performance_lines import LOOP as PERFORMANCE_LOOP
 from health.own import OwnChecks
@@ -25,9 +26,10 @@ from health.timing import Timing
 from health.watch import BUS, DATABASE, LOOP, Watch
 
 ACCESS_LOOP, TOKEN_KEYS_LOOP = "access", "token-keys"
-REQUEST_LOOP = "access-log"
+REQUEST_LOOP, REPLICA_LOOP = "access-log", "replica"
 REQUEST_ROUND_SECONDS = 10.0  # a write to a slow disk
 ACCESS_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
+REPLICA_ROUND_SECONDS = 30.0  # a look at several replicas, of which none answers
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
 
@@ -90,3 +92,8 @@ def start_access(access: AccessControl) -> None:
         loops[TOKEN_KEYS_LOOP] = access.token_keys.run
     for name, run in loops.items():
         keep_in_thread(name, run, round_seconds=ACCESS_ROUND_SECONDS, end_seconds=_END_SECONDS)
+
+
+def start_replica(replica: Replica) -> None:
+    """Watch the lag of the replica in a thread until the process ends."""
+    keep_in_thread(REPLICA_LOOP, replica.run, round_seconds=REPLICA_ROUND_SECONDS, end_seconds=_END_SECONDS)

@@ -57,6 +57,7 @@ TABLE: dict[str, Start] = {
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
     "api/rest/monitor.py:start": Start("rest", ("watch", "access-log", "performance-log")),
     "api/rest/monitor.py:start_access": Start("rest", ("access", "token-keys")),
+    "api/rest/monitor.py:start_replica": Start("rest", ("replica",)),
     "config/loops.py:keep_in_thread": Start("all", ends="the function itself, see its callers"),
     "health/probe.py:ask": Start("all", ends="one check of one part"),
     "ops/checks.py:_findings": Start("all", ends="one check of one server"),

@@ -69,8 +69,7 @@ def read_overview(app: AppContext, symbols: Iterable[str] | None = None) -> Over
     latest = app.bus.latest_prices(names)
     stale_after = thresholds(app.bus.fed_by())
     now = app.clock()
-    with app.store.transaction() as cursor:
-        rows = list(market_rows(cursor, format_time(now), names))
+    rows = app.reads.read(lambda cursor: list(market_rows(cursor, format_time(now), names)))
     open_now = {calendar: market_open(calendar, now) for calendar in CALENDARS}
 
     def piece(row: MarketRow) -> bytes:

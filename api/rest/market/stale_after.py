@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 
 from flask import Flask, current_app
 
 from api.rest.market.kept import Kept
 from db.market import reception_intervals
-from db.postgres import Store
+from db.replicas import Reads
+from db.timestamps import format_time, time_before
 
 KEPT_SECONDS = 60.0
 FEWEST_INTERVALS = 8  # below them the source decides
@@ -17,6 +19,8 @@ _INTERVALS = 8  # usual ones without a price
 _SHORTEST, _LONGEST = 15, 3600
 _QUIET = 120  # of sources whose pace is unknown
 _MICROSECONDS = 1_000_000
+_RECENT = timedelta(days=31)  # prices that are older say nothing about the present pace
+_AHEAD = timedelta(days=1)
 _NAME = "tickwire.stale_after"
 
 
@@ -37,8 +41,9 @@ def stale_after(count: int, median: float | None, source: str, ingestion_interva
 class StaleAfter:
     """The values of all instruments, read in one statement and kept for `KEPT_SECONDS`."""
 
-    def __init__(self, store: Store, ingestion_interval: float, monotonic: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, reads: Reads, clock: Callable[[], datetime], ingestion_interval: float, monotonic: Callable[[], float]) -> None:
+        self._reads = reads
+        self._clock = clock
         self._interval = ingestion_interval
         self._kept = Kept(KEPT_SECONDS, self._read, monotonic)
 
@@ -56,13 +61,14 @@ class StaleAfter:
         return of
 
     def _read(self) -> dict[str, tuple[int, float | None]]:
-        with self._store.transaction() as cursor:
-            return reception_intervals(cursor)
+        now = self._clock()
+        start, end = format_time(time_before(now, _RECENT)), format_time(now + _AHEAD)
+        return self._reads.read(lambda cursor: reception_intervals(cursor, start, end))
 
 
-def attach(app: Flask, store: Store, ingestion_interval: float, monotonic: Callable[[], float]) -> None:
+def attach(app: Flask, reads: Reads, clock: Callable[[], datetime], ingestion_interval: float, monotonic: Callable[[], float]) -> None:
     """Give the app its values."""
-    app.extensions[_NAME] = StaleAfter(store, ingestion_interval, monotonic)
+    app.extensions[_NAME] = StaleAfter(reads, clock, ingestion_interval, monotonic)
 
 
 def thresholds(fed_by: Mapping[str, str]) -> Callable[[str, str], int]:

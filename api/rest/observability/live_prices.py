@@ -46,8 +46,7 @@ def rates(currencies: Collection[str], target: str) -> Rates:
     parity = app.settings.obs_currency_parity
     if not set(currencies) - {target}:
         return Rates({}, parity)
-    with app.store.transaction() as cursor:
-        instruments = all_instruments(cursor)
+    instruments = app.reads.read(all_instruments)
     return Rates(_prices_of_pairs(instruments, latest_prices(), app.clock()), parity)
 
 

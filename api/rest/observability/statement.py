@@ -17,7 +17,8 @@ from db.figures.positions import FLAT, Position
 from db.figures.statement import Method, StatementRow, statement_rows
 from db.listing.observability import STATEMENT
 from db.listing.query import Form, Key, Page
-from db.postgres import Cursor, Store
+from db.postgres import Cursor
+from db.replicas import Reads
 from db.reports.checkpoints import CheckpointRow, checkpoints_of
 from db.reports.fills import PositionKey, fills_in_order
 from db.timestamps import format_time, parse_time
@@ -37,12 +38,11 @@ class StatementQuery:
     zone: ZoneInfo
 
 
-def reader(store: Store, query: StatementQuery, form: Form, rates: RatesFor) -> ReadPage:
+def reader(reads: Reads, query: StatementQuery, form: Form, rates: RatesFor) -> ReadPage:
     """Return a function that computes one page of the statement, in a transaction of its own."""
 
     def read(limit: int, after: Key | None, offset: int = 0) -> Page:
-        with store.transaction() as cursor:
-            found = list(_rows_behind(cursor, query, after, limit + 1))
+        found = reads.read(lambda cursor: list(_rows_behind(cursor, query, after, limit + 1)))
         known: dict[str, Rates] = {}
         rows = []
         for each in found:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.paging import ListQuery
 from db.correlations import Row, constants_of, latest_matrix
 from db.listing.tables import CORRELATIONS
+from db.postgres import Cursor
 from db.timestamps import format_time
 
 MAX_REPAIRED = 100  # instruments; the time of a repair grows with the cube of their number, to 56 s for 300
@@ -111,9 +113,7 @@ def correlation(query: MatrixQuery) -> Response:
     matrix yet.
     """
     app, method = context(), query.method
-    with app.store.transaction() as cursor:
-        found = latest_matrix(cursor, method, query.as_of)
-        constants = constants_of(cursor, found[0]) if found else frozenset()
+    found, constants = app.reads.read(lambda cursor: _latest(cursor, method, query.as_of))
     matrix = Matrix.of(found[1] if found else (), query.symbols, constants, may_read)
     refuse_unknown("symbols", [name for name in query.symbols or () if name not in matrix.symbols])
     if found is None:
@@ -130,6 +130,12 @@ def correlation(query: MatrixQuery) -> Response:
     # Without the schema, which takes longer per number than its computation took.
     body = {"symbols": matrix.symbols, "matrix": matrix.correlations, "observations": matrix.observations}
     return Response(orjson.dumps({**about, **body, "timestamp": format_time(app.clock())}), content_type="application/json")
+
+
+def _latest(cursor: Cursor, method: str, as_of: str | None) -> tuple[tuple[datetime, list[Row]] | None, frozenset[str]]:
+    """Return time and rows of the last matrix up to `as_of`, and instruments without variance."""
+    found = latest_matrix(cursor, method, as_of)
+    return found, constants_of(cursor, found[0]) if found else frozenset()
 
 
 def _refuse_large(matrix: Matrix) -> None:

@@ -82,8 +82,7 @@ def stored(request: HistoryRequest) -> Response:
     later. `execution` has one record for all selected strategies.
     """
     app = context()
-    with app.store.transaction() as cursor:
-        answer = history.read(cursor, request, app.clock())
+    answer = app.reads.read(lambda cursor: history.read(cursor, request, app.clock()))
     if request.symbols and "market_data" in request.metric_types and request.page_token is answer["next_page_token"] is None:
         found = {record.get("symbol") for record in answer["data"]}
         refuse_unknown("symbols", [name for name in request.symbols if name not in found])
@@ -94,8 +93,7 @@ def stored(request: HistoryRequest) -> Response:
 @routes.get("/api/metrics/symbols", TrackedSymbolsSchema, scope=OBSERVE)
 def symbols() -> Any:
     """The instruments of which market metrics are collected."""
-    with context().store.transaction() as cursor:
-        return _listed(tracked_symbols(cursor))
+    return _listed(context().reads.read(tracked_symbols))
 
 
 @routes.post("/api/metrics/symbols/<symbol>", TrackedSymbolsSchema, scope=OPERATE, fails=_UNKNOWN)

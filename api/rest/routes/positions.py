@@ -60,7 +60,7 @@ def statement(query: ListQuery) -> Response:
         query.order == "desc",
         app.settings.obs_day_zone,
     )
-    read = statements.reader(app.store, asked, _form(query), rates)
+    read = statements.reader(app.reads, asked, _form(query), rates)
     return answer(STATEMENT, query, "statement", ("bot", "strategy", "symbol", "method"), read=read)
 
 
@@ -72,8 +72,8 @@ def strategies(query: ListQuery) -> Response:
     """
     traded, symbol = None, query.filters.get("symbol")
     if symbol is not None:
-        with context().store.transaction() as cursor:
-            traded = {(row.bot, row.strategy) for row in all_positions(cursor) if row.symbol == symbol}
+        rows = context().reads.read(lambda cursor: list(all_positions(cursor)))
+        traded = {(row.bot, row.strategy) for row in rows if row.symbol == symbol}
     read = strategy_rows.reader(newest(), query.filters, traded, _form(query), descending=query.order == "desc")
     return answer(STRATEGIES, query, "strategies", (), read=read)
 
@@ -100,8 +100,7 @@ def _given() -> list[dict[str, Any]]:
 
 def _rates_of_fees() -> list[dict[str, Any]]:
     """Return the rates from the currencies of fees to those of their positions."""
-    with context().store.transaction() as cursor:
-        pairs = fee_currencies(cursor)
+    pairs = context().reads.read(fee_currencies)
     found: list[dict[str, Any]] = []
     known = rates([source for source, _ in pairs], "")
     for source, target in pairs:

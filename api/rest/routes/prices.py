@@ -12,7 +12,7 @@ from api.errors import ErrorCode
 from api.rest.context import context
 from api.rest.errors import ApiError
 from api.rest.instruments import refuse_unknown
-from api.rest.listing import answer, ends_soon
+from api.rest.listing import answer, bounded
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema, LatestPriceQuery, LatestPriceQuerySchema, LatestSchema
 from api.rest.schemas.listings import TicksQuerySchema, TicksSchema
@@ -43,7 +43,7 @@ def ticks(query: ListQuery) -> Response:
 
     Without `end`, the list ends `SOURCE_MAX_AHEAD_SECONDS` after now.
     """
-    return answer(PRICES, ends_soon(query), "ticks")
+    return answer(PRICES, bounded(query), "ticks")
 
 
 def _latest(body: bytes) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def runs(query: ListQuery) -> Response:
 def run(run_id: str) -> Response:
     """One run with its parameters, and its time line: phase, states, queue and lag each second."""
     if (number := run_uuid(run_id)) is not None:
-        with context().store.transaction() as cursor:
-            page = read_page(cursor, SCENARIO_RUN, RowFilter({"run_id": number}), 1, "json")
+        wanted = RowFilter({"run_id": number})
+        page = context().reads.read(lambda cursor: read_page(cursor, SCENARIO_RUN, wanted, 1, "json"))
         if page.lines:
             return Response(page.lines[:-1], content_type=JSON)
     raise ApiError(404, ErrorCode.NOT_FOUND, "no such run", {"run_id": [run_id]})

@@ -18,8 +18,7 @@ routes = Routes("sessions", "Trading hours of markets")
 def sessions() -> Any:
     """All market sessions, and whether each is open now; daylight saving is considered."""
     app = context()
-    with app.store.transaction() as cursor:
-        rows = all_sessions(cursor)
+    rows = app.reads.read(all_sessions)
     now = app.clock()
     found = [
         {

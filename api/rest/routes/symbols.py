@@ -29,8 +29,7 @@ def symbols(query: SymbolsQuery) -> Any:
     app = context()
     latest, fed_by = app.bus.latest_prices(), app.bus.fed_by()
     stale_after = thresholds(fed_by)
-    with app.store.transaction() as cursor:
-        instruments = all_instruments(cursor, disabled=query.all == "true")
+    instruments = app.reads.read(lambda cursor: all_instruments(cursor, disabled=query.all == "true"))
     now = app.clock()
     found = [
         {

@@ -59,8 +59,7 @@ def trades(query: ListQuery) -> Response:
     if query.format != "json":
         return answer(TRADES, query, "trades", ())
     limit = query.limit or DEFAULT_TRADES
-    with app.store.transaction() as cursor:
-        count = count_rows(cursor, TRADES, row_filter(query))
+    count = app.reads.read(lambda cursor: count_rows(cursor, TRADES, row_filter(query)))
     tail = {"total": count, "limit": limit, "offset": query.offset}
     return answer(TRADES, replace(query, limit=limit), "trades", (), tail=tail)
 
@@ -73,8 +72,8 @@ def trade(trade_id: str) -> Any:
     """One trade by its id, BOT:FILL_ID."""
     bot, _, fill_id = trade_id.partition(":")
     if "\0" not in trade_id:
-        with context().store.transaction() as cursor:
-            page = read_page(cursor, TRADES, RowFilter({"bot": bot, "fill_id": fill_id}), 1, "json")
+        wanted = RowFilter({"bot": bot, "fill_id": fill_id})
+        page = context().reads.read(lambda cursor: read_page(cursor, TRADES, wanted, 1, "json"))
         if page.lines:
             return Response(page.lines[:-1], content_type=JSON)
     raise ApiError(404, ErrorCode.NOT_FOUND, "no such trade", {"trade_id": [trade_id]})
@@ -87,9 +86,9 @@ def stats(query: SummaryQuery) -> Response:
     Amounts are in `currency`. The parts that cannot be converted are in `by_currency`.
     """
     start, end = _range(query)
-    with context().store.transaction() as cursor:
-        found = trade_totals(cursor, query.symbol, start, end)
-        sums = pnl_sums(cursor, query.symbol, start, end)
+    found, sums = context().reads.read(
+        lambda cursor: (trade_totals(cursor, query.symbol, start, end), pnl_sums(cursor, query.symbol, start, end))
+    )
     if not found.count and query.symbol is not None:
         refuse_unknown("symbol", [query.symbol])
     head = {
@@ -109,8 +108,8 @@ def quality(query: SummaryQuery) -> Any:
 
     An order belongs to the range if its last report does.
     """
-    with context().store.transaction() as cursor:
-        everything, by_strategy = execution_quality(cursor, query.symbol, *_range(query))
+    start, end = _range(query)
+    everything, by_strategy = context().reads.read(lambda cursor: execution_quality(cursor, query.symbol, start, end))
     if not by_strategy and query.symbol is not None:
         refuse_unknown("symbol", [query.symbol])
     parts = {name: asdict(figures) for name, figures in by_strategy.items()}

@@ -61,8 +61,8 @@ def latest(query: LatestVolatilityQuery) -> Any:
     """
     app = context()
     estimators = ESTIMATORS if query.estimator is None else (query.estimator,)
-    with app.store.transaction() as cursor:
-        rows = [row for row in last_estimates(cursor, estimators, query.symbols) if may_read(row.symbol)]
+    estimates = app.reads.read(lambda cursor: last_estimates(cursor, estimators, query.symbols))
+    rows = [row for row in estimates if may_read(row.symbol)]
     found = _by_symbol(rows)
     refuse_unknown("symbols", [name for name in query.symbols or () if name not in found])
     if query.format != "json":
