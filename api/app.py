@@ -50,6 +50,7 @@ from api.rest.routes import (
     docs,
     gaps,
     health,
+    hubs,
     jobs,
     market,
     metrics,
@@ -98,7 +99,7 @@ _DATA = [
     sessions.routes,
     books.routes,
 ]
-_STATE = [gaps.routes, jobs.routes, status.routes, scenario_runs.routes, scenarios.routes]
+_STATE = [gaps.routes, hubs.routes, jobs.routes, status.routes, scenario_runs.routes, scenarios.routes]
 _OBSERVABILITY = [metrics.routes, prometheus.routes, system.routes, trade_reports.routes, positions.routes]
 
 _BRIEF_SECONDS = 0.5  # for figures of Redis in health, which needs none of them

@@ -21,6 +21,7 @@ from api.access.model import Authenticator
 from api.hub.application import Hub
 from api.hub.assembly.callers import make_callers
 from api.hub.assembly.clients import connect, make_events
+from api.hub.assembly.cluster import make_membership
 from api.hub.assembly.instruments import enabled, read_reference_data
 from api.hub.assembly.loops import loops_of, make_health, start_loops
 from api.hub.assembly.market import make_market
@@ -72,14 +73,15 @@ def create_hub(
     stats = Stats(market.relay, transport.engine, sessions, clock, settings.flush_interval_ms)
     events = make_events(settings, callers, market, transport, stats, clock)
     connect(events, callers.access, changes, transport, market, bus)
-    connect_plain(plain, callers.access, market)
-    health = make_health(callers, market.relay, transport, stop)
+    connect_plain(plain, callers.access)
+    cluster, drain = make_membership(settings, bus, clock, timing, callers, transport, market, plain, events)
+    health = make_health(callers, market.relay, transport, stop, lambda: drain.begun)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     measures = make_measures(settings, store, exposition, callers, transport, market, plain, events, clock)
-    start_loops(transport.socketio, loops_of(market, changes, callers.access, leases, measures), stop)
+    start_loops(transport.socketio, loops_of(market, changes, callers.access, leases, measures, cluster), stop)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
     door = Door(plain.routes(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic), callers.access.audit.counts)
     early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)
-    parts = (market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop)
+    parts = (drain, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop)
     return Hub(door, transport.engine, *parts)

@@ -167,13 +167,15 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
         port = {"METRICS_PORT": str(chosen.metrics_ports[service])} if service in chosen.metrics_ports else {}
         return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {}), **port}
 
+    drain = {"HUB_DRAIN_DELAY": f"{chosen.hub_drain_delay:g}", "HUB_DRAIN_SECONDS": f"{chosen.hub_drain_seconds:g}"}
     hubs = (
         Process(
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
             argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
-            env={**variables("hub", READER), "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
+            env={**variables("hub", READER), "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1", **drain},
             modules=_MODULES["hub"],
             ready=partial(running.answers, url, "/hub/health"),
+            stop_seconds=chosen.hub_stop_seconds,
             stop_rank=1,
         )
         for port, url in zip(chosen.hub_ports, hub_urls(chosen), strict=True)

@@ -46,6 +46,9 @@ _LEVELS = {"WARN": "WARNING"}  # accepted word -> level
 _AT_LEAST_ONE = validate.Range(min=1)
 _ZERO_OR_ONE = validate.OneOf([0, 1])
 _NOT_NEGATIVE = validate.Range(min=0)
+_DRAIN = validate.Range(0, 3600)
+_DRAIN_DEFAULTS = {"hub_drain_delay": 5.0, "hub_drain_seconds": 10.0}  # under `up` both are 0: Ctrl-C is quick
+_ENDING_SECONDS = 10  # of a hub after the drain
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
 _POOLED = ("hub", "rest")  # processes that may use a pooler in transaction mode
@@ -113,6 +116,11 @@ class Settings:
     # seconds between two Pings. A connection without any frame for twice this time is closed.
     ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
+    # A hub that stops refuses new clients at once, waits HUB_DRAIN_DELAY seconds for the proxies,
+    # then closes its clients in slices over HUB_DRAIN_SECONDS. Unset: 5 and 10, and 0 for both
+    # under `manage.py up`.
+    hub_drain_delay: float = _var(Float(load_default=None, validate=_DRAIN))
+    hub_drain_seconds: float = _var(Float(load_default=None, validate=_DRAIN))
     # Address of the hub as clients reach it, with its path: https://hub.example.com. Unset: a page
     # at API_PORT uses WEBSOCKET_PORT of its own host, every other page its own address.
     hub_public_url: str | None = _var(PublicUrl("https", "http", load_default=None))
@@ -376,6 +384,11 @@ class Settings:
         """Ports of the hub processes that `up` starts."""
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
 
+    @property
+    def hub_stop_seconds(self) -> float:
+        """The longest time that a hub takes to stop in order."""
+        return self.hub_drain_delay + self.hub_drain_seconds + _ENDING_SECONDS
+
     def connections_needed(self, processes: int = 0) -> int:
         """Return the connections that PostgreSQL must accept: those of all pools, and 10 more.
 
@@ -466,6 +479,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     values |= {"database_url": values["database_url"] or database_url_of(values), "redis_url": values["redis_url"] or redis_url_of(values)}
     values["database_direct_url"] = values["database_direct_url"] or values["database_url"]
     values |= defaults_of(values) | bus_checks.defaults_of(values)
+    values |= {name: 0.0 if service == "up" else usual for name, usual in _DRAIN_DEFAULTS.items() if values[name] is None}
     values["jwt_secret"] = read_secret(values) if SYMMETRIC in values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 

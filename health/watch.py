@@ -116,6 +116,11 @@ class Watch:
         """The verdict of the last round, at once; None before the first one."""
         return self._verdict
 
+    @property
+    def down_seconds(self) -> float:
+        """The time after the last heartbeat of a process from which it counts as down."""
+        return self._timing.down
+
     def processes(self) -> list[Process]:
         """The expected processes as of the last read of the registry, this one included."""
         return self._table.expected()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
-from api.errors import ErrorCode, Refusal, error_body
-from api.hub.fanout import Fanout
+from api.errors import ErrorCode, Refusal
+from api.hub.cluster.drain import Drain
 from api.hub.health import HubHealth
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.own_report import HubReport
@@ -26,11 +24,10 @@ from api.hub.transport.web.http_requests import Refused, refusal_body, refused
 from api.hub.transport.web.opening import Opening, opens_websocket
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
+from config.loops import PROCESS_END
 
-log = logging.getLogger(__name__)
-
-FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
-FLUSH_POLL_SECONDS = 0.02
+CLOSE_SECONDS = 3.0  # after the drain, for the answers to the Close frames
+CLOSE_POLL_SECONDS = 0.02
 _ENGINE_PATH = "/socket.io/"
 _CLIENT_PATHS = (_ENGINE_PATH, "/ws")
 _REFUSAL = Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2})
@@ -44,7 +41,7 @@ class Hub:
         self,
         app: Door,
         engine: EngineServer,
-        fanouts: Mapping[str, Fanout],
+        drain: Drain,
         relay: Relay,
         report: HubReport,
         reports: ReportQueue,
@@ -62,7 +59,7 @@ class Hub:
         engine.handshakes.gate = self._check_handshake
         self._app = app
         self._engine = engine
-        self._fanouts = fanouts
+        self._drain = drain
         self._relay = relay
         self._report = report
         self._reports = reports
@@ -78,8 +75,7 @@ class Hub:
             return self._app(environ, start_response)
         if environ.get("PATH_INFO") == _ENGINE_PATH and opens_websocket(environ):
             return self._engine.handle_request(environ, start_response)  # with `_check_handshake`
-        early = not self._ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
-        if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
+        if self._refuses(environ):
             answer = _not_now()
             start_response(answer.status, [("Content-Type", answer.kind), *answer.headers])
             return [answer.body if environ.get("PATH_INFO", "").startswith(_ENGINE_PATH) else _NOT_NOW_PLAIN]
@@ -90,10 +86,22 @@ class Hub:
 
         Returns the CORS headers of a refusal. Raises `Refused`.
         """
-        if self._stop.is_set() or not self._ready:
+        if self._stop.is_set() or not self._opens:
             raise _not_now()
         headers = opening.headers
         return self._app.check(_ENGINE_PATH, opening.query, headers.get("host"), headers.get("origin"), opening.local)
+
+    def _refuses(self, environ: dict[str, Any]) -> bool:
+        """Return True for a request that the hub does not serve now; those of sessions it does."""
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(_ENGINE_PATH) and "sid=" in environ.get("QUERY_STRING", ""):
+            return False
+        return self._stop.is_set() or (path.startswith(_CLIENT_PATHS) and not self._opens)
+
+    @property
+    def _opens(self) -> bool:
+        """True if the hub opens sessions."""
+        return self._ready and not self._drain.begun
 
     @property
     def _ready(self) -> bool:
@@ -105,33 +113,23 @@ class Hub:
         return self._relay.loaded and self._health.accepts
 
     def _check_early(self, line: bytes, head: bytes, peer: str, local: Callable[[], str]) -> Early | None:
-        return None if self._stop.is_set() or not self._ready else self._early.check(line, head, peer, local)
+        return None if self._stop.is_set() or not self._opens else self._early.check(line, head, peer, local)
 
     def shutdown(self) -> None:
-        """Send every client an `error` with `retry_after`, then close its transport.
+        """Drain the hub, then end its loops and leave the registry.
 
-        Reports of bots that wait are written and answered first.
-
-        Takes at most `FLUSH_SECONDS`, and one answer of Redis for the places of the clients.
+        Reports of bots that wait are written and answered before the last clients leave. If a loop
+        has ended, there is no time for slices.
         """
+        self._drain.finish(at_once=PROCESS_END.code is not None)
         self._reports.close()
         self._stop.set()
-        clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
-        log.info("hub stops", extra={"clients": len(clients)})
-        for fanout in self._fanouts.values():
-            fanout.send_pending()
-        for fanout, client in clients:
-            details = {"retry_after": _retry_after()}
-            body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
-            fanout.emit(client, "error", orjson.dumps(body))
-        self._plain.stop(_retry_after)
-        deadline = time.monotonic() + FLUSH_SECONDS
-        self._report.drain()
-        while (self._reports.busy or self._engine.waiting_bytes()) and time.monotonic() < deadline:
-            time.sleep(FLUSH_POLL_SECONDS)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self._reports.busy and time.monotonic() < deadline:
+            time.sleep(CLOSE_POLL_SECONDS)
         self._engine.close_all()
         while (self._engine.closing or self._plain.flushing) and time.monotonic() < deadline:
-            time.sleep(FLUSH_POLL_SECONDS)
+            time.sleep(CLOSE_POLL_SECONDS)
         self._access.wait_for_end(deadline - time.monotonic())
         self._leases.release()
         self._report.close()
@@ -142,8 +140,3 @@ def _not_now() -> Refused:
     answer = refused(_REFUSAL)
     answer.headers = [("Connection", "close"), *answer.headers]
     return answer
-
-
-def _retry_after() -> float:
-    """Return seconds with jitter, so that the clients do not reconnect all at once."""
-    return round(random.uniform(1.0, 5.0), 2)  # noqa: S311

@@ -40,6 +40,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
+from config.access.patterns import Patterns
 from config.logs.client import client_fields
 from config.pacing import Throttle
 from db.timestamps import parse_time
@@ -112,6 +113,8 @@ class Events:
         )  # fmt: skip
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
+        # Patterns of a client -> the figures of all hubs, as `server_stats` has them.
+        self.cluster: Callable[[Patterns], dict[str, Any]] = lambda patterns: {}
 
     def _denied(self, namespace: str, access: Access) -> list[str]:
         """Return the denied rooms of a namespace, beside those of prices and candles."""
@@ -215,7 +218,7 @@ class Events:
     # handlers of events that belong to no rooms
 
     def get_server_stats(self, client: Client, _: dict[str, Any]) -> Answer:
-        """Return figures of the whole hub; of its instruments, those of the client's patterns."""
+        """Return figures of this hub and of all hubs; of instruments, those of the patterns."""
         fanouts = self._fanouts.values()
         batched, batches = sum(each.batched for each in fanouts), sum(each.batches for each in fanouts)
         stats = {
@@ -225,6 +228,7 @@ class Events:
             "messages_delivered": sum(each.delivered for each in fanouts),
             "average_batch": round(batched / max(1, batches), 2),
             **self._stats(),
+            "cluster": self.cluster(client.access.patterns),
             "timestamp": self._timestamp(),
         }
         return Answer(stats)

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,13 +30,13 @@ _PART = "hub"
 class HubReport:
     """Checks that this hub accepts clients and relays messages, and reports it.
 
-    `clients` returns the number of Socket.IO clients, `plain_clients` that of plain WebSockets, and
-    `delivered` the messages that broadcasts have handed to both. `families` are the metrics of the
-    report; None leaves them out. `run` is its loop.
+    `clients` returns the number of Socket.IO clients, `figures` the further counts of the part
+    `hub`. `draining()` is true once the hub is about to end: then it is not expected any more.
+    `families` are the metrics of the report; None leaves them out. `run` is its loop.
     """
 
-    plain_clients: Callable[[], int]
-    delivered: Callable[[], int]
+    figures: Callable[[], Mapping[str, Any]]
+    draining: Callable[[], bool]
 
     def __init__(
         self,
@@ -51,9 +51,8 @@ class HubReport:
         self._host, self._port = settings.websocket_host, settings.websocket_port
         self._max_clients = settings.websocket_max_clients
         self._clients = clients
-        self.plain_clients = self.delivered = lambda: 0
+        self.figures, self.draining = dict, lambda: False
         self._timing = timing
-        self._draining = False
         self._url: str | None = None
         self._awaited: bytes | None = None  # the message that the relay must bring
         self._came = threading.Event()
@@ -81,24 +80,21 @@ class HubReport:
         if body == self._awaited:
             self._came.set()
 
-    def drain(self) -> None:
-        """Report that this hub is about to end: it is not expected any more."""
-        self._draining = True
-        self._reporter.tick()
+    @property
+    def name(self) -> str:
+        """The name of this hub in the registry."""
+        return self._reporter.name
+
+    def counts(self) -> dict[str, Any]:
+        """The counts of this hub, as its report has them."""
+        return {"clients": self._clients(), "clients_limit": self._max_clients, **self.figures()}
 
     def close(self) -> None:
         """Remove this hub from the registry."""
         self._reporter.close()
 
     def _parts(self) -> dict[str, Any]:
-        hub = {
-            "url": self._own_url(),
-            "clients": self._clients(),
-            "clients_limit": self._max_clients,
-            "plain_clients": self.plain_clients(),
-            "delivered": self.delivered(),
-            "draining": self._draining,
-        }
+        hub = {"url": self._own_url(), **self.counts(), "draining": self.draining()}
         return {"acting": True, "failing": self._failing(), "hub": hub}
 
     def _failing(self) -> dict[str, str]:

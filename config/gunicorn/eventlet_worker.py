@@ -66,19 +66,21 @@ class EventletWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         HEARTBEATS.expect("worker", 1.0)
         acceptors = [eventlet.spawn(keep, "acceptor", partial(self._serve, each.sock), _is_ending, PROCESS_END) for each in self.sockets]
-        keep("worker", self._notify_until_stopped, self._is_stopped, PROCESS_END)
+        keep("worker", partial(self._notify_while, lambda: not self._is_stopped()), self._is_stopped, PROCESS_END)
         PROCESS_END.expect()
         # Shutdown first: the application refuses new sessions itself, and the end of an acceptor
         # closes idle connections.
         if shutdown := getattr(self.wsgi, "shutdown", None):
+            notifier = eventlet.spawn(self._notify_while, lambda: True)  # a drain may last longer than gunicorn's timeout
             shutdown()
+            notifier.kill()
         for acceptor in acceptors:
             acceptor.kill()
         if PROCESS_END.code is not None:
             sys.exit(PROCESS_END.code)
 
-    def _notify_until_stopped(self) -> None:
-        while not self._is_stopped():
+    def _notify_while(self, condition: Callable[[], bool]) -> None:
+        while condition():
             self.notify()
             HEARTBEATS.beat("worker")
             eventlet.sleep(0.2)

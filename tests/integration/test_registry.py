@@ -408,7 +408,11 @@ def test_hub_reports_its_url_and_its_clients(registered: Registered) -> None:
         "clients": 0,
         "clients_limit": 1000,
         "plain_clients": 0,
+        "connections": 0,
+        "total_subscriptions": 0,
+        "subscriptions_by_pair": {},
         "delivered": 0,
+        "relay_lag_seconds": None,
         "draining": False,
     }
     with PythonClient(hub.url) as client:

@@ -52,7 +52,7 @@ TABLE = {
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/book": "read", "/book/states": "read", "/book/cost": "read", "/book/history": "read", "/book/snapshots": "read",
     "/metrics": "observe",
-    "/jobs": "observe", "/gaps": "observe", "/status": "observe",
+    "/jobs": "observe", "/hubs": "observe", "/gaps": "observe", "/status": "observe",
     "/scenarios": "observe", "/scenarios/<name>": "observe", "/scenarios/recordings": "operate",
     "/scenarios/runs": "observe", "/scenarios/runs/<run_id>": "observe",
     "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",

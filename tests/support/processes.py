@@ -161,7 +161,8 @@ def books(settings: Settings, log: Path, **extra: str) -> Running:
 def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
     """Return the servers and directories of these settings as variables, for a role of the store.
 
-    There is no source, and retention is off: recordings of any age stay.
+    There is no source, and retention is off: recordings of any age stay. A hub that stops closes all
+    clients at once, as under `up`.
     """
     return {
         **{f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")},
@@ -169,6 +170,8 @@ def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
         "REDIS_URL": str(settings.redis_url),
         "HUB_DATA_DIR": str(settings.hub_data_dir),
         "SOURCES": "",
+        "HUB_DRAIN_DELAY": "0",
+        "HUB_DRAIN_SECONDS": "0",
     }
 
 

@@ -44,7 +44,7 @@ TABLE: dict[str, Start] = {
     "api/hub/assembly/loops.py:start_loops": Start(
         "hub",
         (
-            *("relay", "books", "book-status", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
+            *("relay", "books", "book-status", "volatility-feed", "report", "cluster", "bot-reports", "acknowledgements", "instruments"),
             *("access", "leases", "loop-lag", "performance-log", "token-keys"),
         ),
     ),  # the relay runs the alerts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import request
 from flask_socketio import SocketIO
@@ -14,6 +14,7 @@ from api.hub.assembly.callers import Callers
 from api.hub.assembly.market import Market
 from api.hub.assembly.measures import HubMeasures
 from api.hub.assembly.transport import Transport
+from api.hub.cluster.counts import Cluster
 from api.hub.health import HubHealth, live
 from api.hub.own_report import REPORT_ROUND_SECONDS
 from api.hub.relay.relay import Relay
@@ -28,6 +29,7 @@ RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10
 BOOKS_ROUND_SECONDS = 5.0
 STATUS_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 LEASE_ROUND_SECONDS = 10.0  # likewise
+CLUSTER_ROUND_SECONDS = 10.0  # likewise
 LAG_ROUND_SECONDS = 10 / 3  # as of the relay
 REPORTS_ROUND_SECONDS = 10.0  # likewise
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
@@ -41,7 +43,9 @@ class Loop(NamedTuple):
     seconds: float
 
 
-def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop, measures: HubMeasures) -> list[Loop]:
+def loops_of(
+    market: Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop, measures: HubMeasures, cluster: Cluster
+) -> list[Loop]:
     """Return the loops of the hub. The alert notifier runs in that of the relay."""
     loops = [
         Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
@@ -49,6 +53,7 @@ def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, 
         Loop("book-status", market.status.run, STATUS_ROUND_SECONDS),
         Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
         Loop("report", market.report.run, REPORT_ROUND_SECONDS),
+        Loop("cluster", cluster.run, CLUSTER_ROUND_SECONDS),
         Loop("bot-reports", market.reports.run, REPORTS_ROUND_SECONDS),
         Loop("acknowledgements", market.acknowledgements.run, FEED_ROUND_SECONDS),
         Loop("instruments", changes.run, FEED_ROUND_SECONDS),
@@ -69,17 +74,17 @@ def start_loops(socketio: SocketIO, loops: Iterable[Loop], stop: threading.Event
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
 
 
-def make_health(callers: Callers, relay: Relay, transport: Transport, stop: threading.Event) -> HubHealth:
+def make_health(callers: Callers, relay: Relay, transport: Transport, stop: threading.Event, draining: Callable[[], bool]) -> HubHealth:
     """Return the answer of `/hub/health`. It and `/hub/live` have routes from now on."""
     sockets = transport.engine.sockets
-    health = HubHealth(
-        relay,
-        callers.access,
-        callers.authenticator,
-        callers.peers,
-        lambda: _serves(stop),
-        lambda: {"sessions": len(sockets), "fanout_loop": send_many.KIND},
-    )
+
+    def serves() -> bool:
+        return _serves(stop) and not draining()
+
+    def details() -> dict[str, Any]:
+        return {"sessions": len(sockets), "fanout_loop": send_many.KIND}
+
+    health = HubHealth(relay, callers.access, callers.authenticator, callers.peers, serves, details)
     transport.app.add_url_rule("/hub/health", "health", view_func=lambda: health.answer(request.environ))
     transport.app.add_url_rule("/hub/live", "live", view_func=lambda: live(HEARTBEATS.silent()))
     return health

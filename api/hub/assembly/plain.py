@@ -46,9 +46,6 @@ def _kind_of(room: str) -> str:
     return kind_of(room) or ("" if room == OBSERVERS_ROOM else METRICS_KIND)
 
 
-def connect_plain(plain: PlainLayer, access: AccessControl, market: Market) -> None:
-    """Connect the plain WebSockets to the table of keys and the report of the hub."""
+def connect_plain(plain: PlainLayer, access: AccessControl) -> None:
+    """Connect the plain WebSockets to the table of keys."""
     access.tables.listen(lambda change: plain.take(change, lambda: time.sleep(0)))
-    fanouts = (*market.fanouts.values(), plain.fanout)
-    market.report.plain_clients = lambda: len(plain)
-    market.report.delivered = lambda: sum(each.delivered for each in fanouts)

@@ -11,7 +11,7 @@ from typing import Any
 from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.access.table import TableChange
-from api.errors import ErrorCode, Refusal
+from api.errors import Refusal
 from api.hub.fanout import Fanout
 from api.hub.plain.clients import PlainClients
 from api.hub.plain.route import PlainRoutes
@@ -19,6 +19,7 @@ from api.hub.plain.service import Chosen, Service
 from api.hub.plain.sockets import PlainSockets
 from api.hub.rights.limits import HubLimits
 from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.plain_socket import PlainSocket
 from api.hub.transport.web.door import Application
 from api.hub.transport.websocket import Taken
 
@@ -119,13 +120,16 @@ class PlainLayer:
 
     # the end of the hub
 
-    def stop(self, retry_after: Callable[[], float]) -> None:
-        """Close all sockets of a hub that stops: an error frame, then 1001."""
+    def sockets(self) -> list[PlainSocket]:
+        """Return the open sockets, also those that wait for a credential."""
+        return list(self._sockets)
+
+    def dismiss(self, peer: PlainSocket, refusal: Refusal) -> None:
+        """Close a socket of a hub that stops: an error frame, then 1001."""
         self.fanout.send_pending()
-        message = "The server restarts; please reconnect."
-        self._sockets.stop(lambda: Refusal(ErrorCode.UNAVAILABLE, message, {"retry_after": retry_after()}))
+        self._sockets.dismiss(peer, refusal)
 
     @property
     def flushing(self) -> bool:
-        """True while a stopped socket has not taken its last bytes."""
+        """True while a dismissed socket has not taken its last bytes."""
         return self._sockets.flushing

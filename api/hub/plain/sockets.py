@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 from api.errors import ErrorCode, Refusal
@@ -58,7 +58,7 @@ class PlainSockets:
         self._pings: deque[tuple[float, str]] = deque()  # (time of the next one, id), also of ended sockets
         self._conflated = 0  # frames dropped by sockets that have ended
         self._slow = Throttle(monotonic=self._now)
-        self.stopping: list[PlainSocket] = []  # closed by `stop`
+        self._dismissed: list[PlainSocket] = []  # of which some may have bytes to take
         engine.each_tick.append(self.tick)
 
     def __len__(self) -> int:
@@ -166,16 +166,16 @@ class PlainSockets:
 
     # the end of the hub
 
-    def stop(self, error: Callable[[], Refusal]) -> None:
-        """Close all sockets with an error frame of their own, and 1001."""
-        self.stopping = list(self._sockets.values())
-        for peer in self.stopping:
-            peer.close("server disconnect", code=GOING_AWAY_CODE, error=frames.error(error()))
+    def dismiss(self, peer: PlainSocket, refusal: Refusal) -> None:
+        """Close a socket of a hub that stops: an error frame, then 1001."""
+        self._dismissed = [each for each in self._dismissed if each.flushing]
+        peer.close("server disconnect", code=GOING_AWAY_CODE, error=frames.error(refusal))
+        self._dismissed.append(peer)
 
     @property
     def flushing(self) -> bool:
-        """True while a stopped socket has not taken its last bytes."""
-        return any(peer.flushing for peer in self.stopping)
+        """True while a dismissed socket has not taken its last bytes."""
+        return any(peer.flushing for peer in self._dismissed)
 
 
 def no_credential(seconds: float) -> Refusal:

@@ -27,6 +27,7 @@ class BatchTimes:
     def __init__(self, stages: Stages = STAGES, clock: Callable[[], float] = time.time) -> None:
         self.lags = Lags(LAG_BUCKETS)
         self.book_lags = Lags(BOOK_LAG_BUCKETS)
+        self.lag: float | None = None  # seconds, of the last batch with a stamped message
         self._stages = stages
         self._clock = clock  # Unix time
         self._firsts: dict[str, Message | bytes] = {}  # channel -> its first message in the batch
@@ -62,6 +63,7 @@ class BatchTimes:
             ages = (sent - stamped for each in self._firsts.values() if (stamped := _stamped(each)) is not None)
             if (age := next(ages, None)) is not None:
                 self.lags.observe(age)
+                self.lag = max(0.0, age)
             if (book := self._firsts.get(topics.BOOKS)) is not None and (stamped := _stamped(book)) is not None:
                 self.book_lags.observe(sent - stamped)
         if not 0 <= self._read - self._sampled < SAMPLE_SECONDS:  # also after a step of the clock

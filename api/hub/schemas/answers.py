@@ -161,8 +161,20 @@ class AllPricesSchema(Schema):
     timestamp = _now()
 
 
+class ClusterSchema(Schema):
+    """Sums over all hubs, this one included, as of its last read of their reports."""
+
+    hubs = _count("Hubs that have reported within 15 s")
+    connected_clients = _count("Their clients")
+    total_subscriptions = _count("Instruments held, over all their clients")
+    subscriptions_by_pair = Dict(
+        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Number of clients by instrument, without zeros")
+    )
+    as_of = TimeText(required=True, allow_none=True, metadata=_about("Time of that read; null before the first one"))
+
+
 class ServerStatsSchema(Schema):
-    """Figures of the whole hub process."""
+    """Figures of this hub process; `cluster` has those of all hubs."""
 
     connected_clients = _count("Clients now")
     total_connections = _count("Clients since the start of the process")
@@ -200,6 +212,7 @@ class ServerStatsSchema(Schema):
     )
     flush_interval_ms = _count("Milliseconds in which broadcasts are collected")
     open_sessions = _names("Markets that are open")
+    cluster = Nested(ClusterSchema, required=True)
     timestamp = _now()
 
 

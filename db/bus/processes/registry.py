@@ -66,11 +66,11 @@ class Registry(Connection):
         with translated():
             pipe.execute()
 
-    def processes(self, now_ms: int) -> list[ProcessEntry]:
-        """Every process with a heartbeat in the last ten minutes."""
+    def processes(self, now_ms: int, role: str = "") -> list[ProcessEntry]:
+        """Every process with a heartbeat in the last ten minutes; of one role, if it is given."""
         with translated():
             found = self._redis.zrangebyscore(topics.PROCESSES_KEY, now_ms - EXPECTED_SECONDS * 1000, _MAX_SCORE, withscores=True)
-            names = [(name.decode(errors="replace"), int(score)) for name, score in found]
+            names = [(text, int(score)) for name, score in found if (text := name.decode(errors="replace")).startswith(role)]
             pipe = self._redis.pipeline(transaction=False)
             for name, _ in names:
                 pipe.get(topics.process_key(name))
