@@ -121,7 +121,9 @@ class Hub:
         Reports of bots that wait are written and answered before the last clients leave. If a loop
         has ended, there is no time for slices.
         """
-        self._drain.finish(at_once=PROCESS_END.code is not None)
+        if PROCESS_END.code is not None:
+            self._drain.hasten()
+        self._drain.finish()
         self._reports.close()
         self._stop.set()
         deadline = time.monotonic() + CLOSE_SECONDS

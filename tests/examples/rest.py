@@ -45,6 +45,7 @@ REQUESTS = {
     "correlation": "/correlation?symbols=EUR_USD,GBP_USD,USD_JPY",
     "correlation-history": "/correlation/history?symbol1=EUR_USD&symbol2=GBP_USD&order=desc&limit=1",
     "alerts": "/alerts?type=volatility&order=desc&limit=1",
+    "hubs": "/hubs",
     "jobs": "/jobs",
     "trades": "/api/trades?symbol=EUR_USD&limit=1",
     "trade": "/api/trades/mm-1:f-3",

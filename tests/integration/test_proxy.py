@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import shutil
 import signal
@@ -44,6 +43,7 @@ from tests.support.crawler import crawl
 from tests.support.plain import Books, Plain
 from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
+from tests.support.proxies import FILES, PATH, Proxy, command, listens, program
 from tests.support.raw_http import exchange
 from tests.support.raw_http import request as raw_request
 from tests.support.rest_books import heartbeat
@@ -57,51 +57,8 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
     "node-polling": lambda url: NodeClient(url, ["polling"]),
     "node-upgrade": lambda url: NodeClient(url, ["polling", "websocket"]),
 }
-FILES = {"nginx": "hub.conf", "haproxy": "hub.cfg"}
-PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])  # Debian's folders, which a user's PATH may lack
 ROUND = 10  # prices at a time: python-socketio accepts at most 16 packets in the answer to one poll
 OPENING = "/socket.io/?EIO=4&transport=polling"
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path=PATH)
-    return found or pytest.skip(f"{name} is not installed")
-
-
-class Proxy(Running):
-    """The program on a copy of our files that differs in the four ports only.
-
-    With `certificate`, a file of certificate and key, it has the line of TLS that the files name.
-    """
-
-    def __init__(self, name: str, folder: Path, *, hubs: tuple[Web, Web], rest: int, certificate: Path | None = None) -> None:
-        self.port = free_port()
-        self.url = f"http{'' if certificate is None else 's'}://127.0.0.1:{self.port}"
-        self._certificate = certificate
-        ours = {"8080": self.port, "5001": hubs[0].port, "5002": hubs[1].port, "5000": rest}
-        folder.mkdir()
-        for file in (ROOT / "config" / name).iterdir():
-            text = re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda port: str(ours[port[0]]), file.read_text())
-            if certificate is not None:
-                text = re.sub(r"listen ([\d.:]+);", rf"listen \1 ssl; {certificate_of(certificate)} include tls.conf;", text)
-                text = re.sub(r"(?<=bind )([\d.:]+)", rf"\1 ssl crt {certificate}", text)
-            (folder / file.name).write_text(text)
-        super().__init__(command(name, folder, folder / FILES[name]), {}, folder / "log")
-
-    def start(self) -> None:
-        super().start()
-        until(self._answers, 30, "an answer through the proxy")
-
-    def _answers(self) -> bool:
-        assert self.popen is not None
-        assert self.popen.poll() is None, self.output()
-        if self._certificate is not None:
-            return listens(self)
-        return get(self.url, "/hub/health")[0] == 200
-
-
-def certificate_of(file: Path) -> str:
-    return f"ssl_certificate {file}; ssl_certificate_key {file};"
 
 
 def make_certificate(file: Path) -> Path:
@@ -116,13 +73,6 @@ def make_certificate(file: Path) -> Path:
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     file.write_bytes(signed.public_bytes(Encoding.PEM) + text)
     return file
-
-
-def command(name: str, folder: Path, file: Path) -> list[str]:
-    """Return the command that the files document."""
-    if name == "nginx":
-        return [program(name), "-e", "stderr", "-p", str(folder), "-c", str(file)]
-    return [program(name), "-f", str(file)]
 
 
 @pytest.fixture(params=FILES)
@@ -154,12 +104,6 @@ def enter_all(stack: ExitStack, url: str) -> dict[str, Client]:
     for client in clients.values():
         stack.enter_context(client)
     return clients
-
-
-def listens(hub: Web | Proxy) -> bool:
-    """Return True if the process accepts connections, healthy or not."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", hub.port)) == 0
 
 
 def clients_of(hub: Web) -> int:
@@ -344,7 +288,7 @@ def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, 
             assert (status, orjson.loads(body)["count"]) == (200, 31)
             assert orjson.loads(get(proxy.url, f"{below}/hub/health")[1])["status"] == "healthy"
             assert get(proxy.url, f"{below}/nothing")[0] == 404
-            for path in ("/hub/metrics", "/hub/live"):
+            for path in ("/hub/metrics", "/hub/live", "/hub/drain"):
                 status, body = get(proxy.url, below + path)
                 assert (status, orjson.loads(body)["error"]["code"]) == (404, "not_found")
             # An upload above the limit of other bodies reaches REST, which refuses its form.

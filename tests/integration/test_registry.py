@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,11 +24,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from api.app import create_app
+from api.hub.cluster.counts import Cluster
+from config import VERSION
+from config.access.patterns import EVERYTHING
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
 from db.bus.processes.registry import EXPECTED_SECONDS
-from db.timestamps import format_time
+from db.postgres import Store
+from db.timestamps import format_time, parse_time
+from health.hubs import MAX_PAIRS, counts_of, living_hubs, subscriptions
 from health.reporter import LARGE_REPORT_BYTES, Identity, Reporter
 from health.reports import MAX_REPORT_BYTES, ProcessTable
 from health.verdict import judge
@@ -377,6 +385,12 @@ class Registered:
         status, body = get(self.web("rest").url, "/health", seconds=5.0)
         return status, orjson.loads(body) if body else {}
 
+    def hubs(self) -> dict[str, Any]:
+        """The hubs of `GET /hubs`, by name."""
+        status, body = get(self.web("rest").url, "/hubs", seconds=5.0)
+        assert status == 200
+        return {each["name"]: each for each in orjson.loads(body)["hubs"]}
+
     def await_check(self) -> None:
         """Wait for the next check of the bus by REST; the hubs check as often."""
         name = self.report("rest:")["name"]
@@ -420,6 +434,72 @@ def test_hub_reports_its_url_and_its_clients(registered: Registered) -> None:
         until(lambda: registered.report(name)["hub"]["clients"] == 1)
 
 
+def test_every_hub_has_the_sums_over_all_hubs_and_rest_lists_them(registered: Registered) -> None:
+    first, second = registered.web("hub"), registered.web("hub.2")
+    with PythonClient(first.url) as one, PythonClient(first.url) as two, PythonClient(second.url) as three:
+        one.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"]})
+        for client in (two, three):
+            client.call("subscribe", {"pairs": ["EUR_USD"]})
+        sums = {
+            "hubs": 2, "connected_clients": 3, "total_subscriptions": 4, "subscriptions_by_pair": {"EUR_USD": 3, "GBP_USD": 1},
+        }  # fmt: skip
+        for client in (one, three):
+            until(lambda client=client: client.stats()["cluster"].items() >= sums.items(), what=lambda: str(one.stats()["cluster"]))  # type: ignore[misc]
+            assert parse_time(client.stats()["cluster"]["as_of"]) <= datetime.now(UTC)
+        until(lambda: [each["clients"] for each in registered.hubs().values()] in ([2, 1], [1, 2]), what="the counts of both hubs")
+        found = registered.hubs()
+        assert set(found) == {f"hub:{hub.port}@{socket.gethostname()}" for hub in (first, second)}
+        mine = found[f"hub:{first.port}@{socket.gethostname()}"]
+        assert (mine["url"], mine["version"], mine["failing"], mine["draining"]) == (first.url, VERSION, {}, False)
+        assert (mine["subscriptions_by_pair"], mine["total_subscriptions"]) == ({"EUR_USD": 2, "GBP_USD": 1}, 3)
+        assert mine["connections"] >= mine["clients"] == 2
+
+
+def test_hubs_are_503_without_redis(shared: Settings, clock: Callable[[], datetime]) -> None:
+    with closing(Store(str(shared.database_url))) as store, closing(Bus("redis://127.0.0.1:1/0", clock)) as away:
+        answer = create_app(shared, away, store, clock, VERSION).test_client().get("/hubs")
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "unavailable")  # type: ignore[index]
+
+
+def test_report_of_another_version_or_with_wrong_counts_is_no_fault(bus: Bus, database_url: str) -> None:
+    put_report(bus, "hub:1@test", now=NOW, hub={"url": "http://a", "clients": 3})
+    wrong = {"clients": "7", "total_subscriptions": -1, "subscriptions_by_pair": {"EUR_USD": "x", "GBP_USD": 2}, "relay_lag_seconds": []}
+    put_report(bus, "hub:2@test", now=NOW, hub=wrong)
+    put_report(bus, "hub:3@test", now=NOW - timedelta(seconds=15, milliseconds=1), hub={"clients": 1})
+    put_report(bus, "hub:4@test", now=NOW, hub={"clients": 5, "draining": True, "subscriptions_by_pair": {"GBP_USD": 1}})
+    bus.put_process("hub:5@test", int(NOW.timestamp() * 1000), b"{")
+    put_report(bus, "jobs@test", now=NOW)
+    found = living_hubs(bus, NOW)
+    assert [each.name for each in found] == ["hub:1@test", "hub:2@test", "hub:4@test"]
+    assert counts_of(each.part("hub") for each in found) == (3, 8, 0, {"GBP_USD": 3})
+    with closing(Store(database_url)) as store:
+        app = create_app(settings_for(database_url, "redis://127.0.0.1:1/0", Path()), bus, store, lambda: NOW, VERSION)
+        answer = app.test_client().get("/hubs").json
+    assert answer is not None
+    assert [each["clients"] for each in answer["hubs"]] == [3, None, 5]
+    assert [each["relay_lag_seconds"] for each in answer["hubs"]] == [None] * 3
+    assert answer["count"] == 3
+
+
+def test_many_instruments_are_reported_up_to_a_limit_and_counted_completely() -> None:
+    by_pair = {f"PAIR_{number}": number for number in range(1, MAX_PAIRS + 11)}
+    fields = subscriptions(by_pair)
+    assert fields["total_subscriptions"] == sum(by_pair.values())
+    assert fields["subscriptions_by_pair"] == {pair: count for pair, count in by_pair.items() if count > 10}
+
+
+@pytest.mark.parametrize(("hubs", "seconds"), [(1, 5.0), (10, 5.0), (11, 5.5), (160, 80.0)])
+def test_reports_are_read_more_rarely_by_many_hubs(hubs: int, seconds: float, bus: Bus) -> None:
+    for number in range(1, hubs):
+        put_report(bus, f"hub:{number}@test", now=NOW, hub={"clients": 1})
+    cluster = Cluster(bus, lambda: ("hub:5001@own", {"clients": 2}), lambda: NOW)
+    assert (cluster.pause_seconds, cluster.figures(EVERYTHING)["as_of"]) == (5.0, None)
+    cluster.read()
+    assert cluster.pause_seconds == seconds
+    assert cluster.figures(EVERYTHING)["connected_clients"] == hubs + 1
+    assert cluster.figures(EVERYTHING)["as_of"] == format_time(NOW)
+
+
 def test_checks_of_a_hub_are_no_messages_for_clients(registered: Registered) -> None:
     hub = registered.web("hub")
     with PythonClient(hub.url) as client:
@@ -452,6 +532,9 @@ def test_killed_hub_is_disconnected_until_it_is_back(registered: Registered) -> 
     until(lambda: registered.health()[0] == 503, what="503")
     body = registered.health()[1]
     assert (body["hub"], body["failing"]) == ("disconnected", ["hub"])
+    assert [each["url"] for each in registered.hubs().values()] == [registered.web("hub").url]
+    with PythonClient(registered.web("hub").url) as client:
+        until(lambda: client.stats()["cluster"]["hubs"] == 1, what="the end of the killed hub in the sums")
     hub.start()
     until(registered.is_healthy, 30)
 

@@ -161,7 +161,7 @@ def books(settings: Settings, log: Path, **extra: str) -> Running:
 def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
     """Return the servers and directories of these settings as variables, for a role of the store.
 
-    There is no source, and retention is off: recordings of any age stay. A hub that stops closes all
+    There is no source, and retention is off: recordings of any age stay. A stopped hub closes all
     clients at once, as under `up`.
     """
     return {

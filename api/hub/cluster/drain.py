@@ -33,7 +33,7 @@ class Connections(Protocol):
 
 
 class Drain:
-    """Empties the hub once, after `begin` or `request`.
+    """Empties the hub once, after `begin`.
 
     Slices begin `delay` seconds after it, and take `seconds`; both end early if no connection is
     left. Each connection receives `retry_after`, in seconds. `last` is called before the last
@@ -68,16 +68,14 @@ class Drain:
             self.begun = True
             self._start(self._run)
 
-    def finish(self, *, at_once: bool) -> None:
-        """Begin if that was not done, and wait until the drain has ended.
+    def hasten(self) -> None:
+        """Leave no time for the delay and the slices, also if they have begun."""
+        self._delay = self._seconds = 0.0
 
-        With `at_once` neither the delay nor the slices last any longer.
-        """
-        if at_once:
-            self._delay = self._seconds = 0.0
-        limit = self._delay + self._seconds + FLUSH_SECONDS + 1.0
+    def finish(self) -> None:
+        """Begin if that was not done, and wait until the drain has ended."""
         self.begin()
-        self._ended.wait(limit)
+        self._ended.wait(self._delay + self._seconds + FLUSH_SECONDS + 1.0)
 
     def _run(self) -> None:
         log.info("hub drains", extra={"connections": len(self._connections.open()), "seconds": self._seconds})

@@ -11,7 +11,7 @@ from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, forbidden_scope
 from api.hub.cluster.drain import Drain
 from api.hub.health import Answer
-from api.hub.transport.http_requests import refusal_headers, request_handshake
+from api.hub.transport.web.http_requests import refusal_headers, request_handshake
 from config.access.modes import is_loopback
 from config.http_errors import http_error_body
 
