@@ -30,6 +30,7 @@ LEFT_OUT = {
     "npm create": "tests/examples/react.py writes the same files",
     "npm run dev": "stays in the foreground; a test builds the same project and serves it with the same proxy",
     "cd prices": "belongs to `npm create`",
+    "curl -X POST http://127.0.0.1:5001/hub/drain": "would empty the hub of these tests; tests/integration/test_hub_drain.py sends it",
     "CORS_ORIGINS=": "as `make run`; tests/integration/test_access.py has the rule of origins",
     "npx wscat": "stays in the foreground; tests/integration/test_plain_stock_clients.py connects with `ws`, its library",
     "pip install": ".venv has what it installs",
