@@ -12,19 +12,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.message import Message
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
 import orjson
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from socketio.exceptions import ConnectionError as ConnectError
 from tickwire_client import Client as OurClient
 from tickwire_client import Unauthorized
@@ -43,7 +37,7 @@ from tests.support.crawler import crawl
 from tests.support.plain import Books, Plain
 from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
-from tests.support.proxies import FILES, PATH, Proxy, command, listens, program
+from tests.support.proxies import FILES, PATH, Proxy, command, listens, make_certificate, program
 from tests.support.raw_http import exchange
 from tests.support.raw_http import request as raw_request
 from tests.support.rest_books import heartbeat
@@ -59,20 +53,6 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
 }
 ROUND = 10  # prices at a time: python-socketio accepts at most 16 packets in the answer to one poll
 OPENING = "/socket.io/?EIO=4&transport=polling"
-
-
-def make_certificate(file: Path) -> Path:
-    """Write a certificate of 127.0.0.1 that signs itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    begin = datetime.now(UTC) - timedelta(hours=1)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begin, begin + timedelta(days=1))
-    signed = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False).sign(
-        key, SHA256()
-    )
-    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(signed.public_bytes(Encoding.PEM) + text)
-    return file
 
 
 @pytest.fixture(params=FILES)

@@ -49,6 +49,7 @@ STRICT: dict[str, dict[str, str]] = {
     "/correlation": {},
     "/correlation/history": {"symbol1": "EUR_USD", "symbol2": "GBP_USD"},
     "/gaps": {},
+    "/hubs": {},
     "/jobs": {},
     "/fills": {},
     "/market": {"symbols": "EUR_USD"},

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from db.timestamps import format_time, utc_now
 from db.topics import PRICES as PRICE_CHANNEL
 from tests.conftest import until
-from tests.integration.test_proxy import Proxy, make_certificate, program
 from tests.support.pages import Pages
 from tests.support.processes import Web
+from tests.support.proxies import Proxy, make_certificate, program
 from tests.support.shell import await_banner, await_link, await_mid, await_text, opened
 from tests.support.sites import Site
 from tests.support.slow_link import slow_link

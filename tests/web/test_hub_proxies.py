@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.integration.test_proxy import FILES, Proxy, make_certificate, program
 from tests.support.pages import Pages
+from tests.support.proxies import FILES, Proxy, make_certificate, program
 from tests.support.sites import Site
 from tests.web.conftest import StartSite
 
