@@ -10,7 +10,7 @@ from flask import g
 from api.access.model import OBSERVE, Access
 from api.rest.context import context
 from api.rest.routing import Routes
-from api.rest.schemas.hubs import HubsSchema
+from api.rest.schemas.observability.hubs import HubsSchema
 from db.timestamps import format_time
 from health.hubs import living_hubs, pairs_of
 from health.reports import Report
