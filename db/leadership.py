@@ -8,6 +8,13 @@ from db.postgres import Connection, StoreError, first_line, scalar
 
 SCHEDULER, OBSERVER, BOOKS = "tickwire scheduler", "tickwire observer", "tickwire books"  # names of locks
 
+# True if this session holds the lock of that name. Another lock of the session does not count.
+_HELD = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
+  AND objsubid = 1 AND classid = ((k >> 32) & 4294967295)::oid AND objid = (k & 4294967295)::oid)
+  FROM (SELECT hashtext(%s)::bigint AS k) AS key
+"""
+
 
 class Leadership:
     """One candidate for the lock of that name, used by one thread.
@@ -25,14 +32,13 @@ class Leadership:
         """Whether this candidate leads: it keeps the lock, or takes the lock if it is free."""
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = open_session(self._url, self._timeout_ms, "tickwire-leadership")
             with self._connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted)"
-                    " OR pg_try_advisory_lock(hashtext(%s))",
-                    (self._lock,),
-                )
-                return bool(scalar(cursor))
+                cursor.execute(_HELD, (self._lock,))
+                if not scalar(cursor):
+                    cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", (self._lock,))
+                    return bool(scalar(cursor))
+                return True
         except psycopg2.Error as error:
             self.resign()
             raise StoreError(first_line(error)) from error
@@ -43,22 +49,27 @@ class Leadership:
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> Connection:
-        connection = psycopg2.connect(
-            self._url,
-            connect_timeout=max(2, self._timeout_ms // 1000),
-            application_name="tickwire-leadership",
-            options=f"-c statement_timeout={self._timeout_ms}",
-            # If the network between both fails, both sides notice within a few seconds: the server
-            # releases the lock, and the leader loses its connection.
-            keepalives_idle=3,
-            keepalives_interval=1,
-            keepalives_count=3,
-            tcp_user_timeout=6000,
-        )
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for name, value in (("idle", "3"), ("interval", "1"), ("count", "3")):
-                cursor.execute("SELECT set_config(%s, %s, false)", (f"tcp_keepalives_{name}", value))
-            cursor.execute("SET tcp_user_timeout = 6000")
-        return connection
+
+def open_session(url: str, timeout_ms: int, application: str) -> Connection:
+    """Open a session whose advisory locks end within a few seconds of its process or network.
+
+    Every statement is a transaction of its own. Raises `psycopg2.Error`.
+    """
+    connection = psycopg2.connect(
+        url,
+        connect_timeout=max(2, timeout_ms // 1000),
+        application_name=application,
+        options=f"-c statement_timeout={timeout_ms}",
+        # If the network between both fails, both sides notice within a few seconds: the server
+        # releases the locks, and the holder loses its connection.
+        keepalives_idle=3,
+        keepalives_interval=1,
+        keepalives_count=3,
+        tcp_user_timeout=6000,
+    )
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for name, value in (("idle", "3"), ("interval", "1"), ("count", "3")):
+            cursor.execute("SELECT set_config(%s, %s, false)", (f"tcp_keepalives_{name}", value))
+        cursor.execute("SET tcp_user_timeout = 6000")
+    return connection

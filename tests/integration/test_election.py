@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg2
 import pytest
 
 from db.bus import Bus
-from db.leadership import Leadership
+from db.leadership import OBSERVER, Leadership
 from db.postgres import StoreError
 from jobs.runtime.election import Election
 from jobs.runtime.threads import ThreadEnded
@@ -118,6 +118,22 @@ def test_candidate_without_the_database_does_not_lead(servers: Servers, bus: Bus
     nowhere = Leadership(servers.database_url.rsplit("/", 1)[0] + "/no_such_database")
     with pytest.raises(StoreError):
         nowhere.win()
+
+
+def test_another_lock_of_the_session_is_no_leadership(database_url: str) -> None:
+    with closing(psycopg2.connect(database_url)) as other:
+        other.cursor().execute("SELECT pg_advisory_lock(hashtext(%s))", (OBSERVER,))
+        leadership = Leadership(database_url, lock=OBSERVER)
+        try:
+            assert not leadership.win()
+            assert leadership._connection is not None
+            leadership._connection.cursor().execute("SELECT pg_advisory_lock(1), pg_advisory_lock(hashtext(%s), 0)", (OBSERVER,))
+            assert not leadership.win()
+            other.close()
+            until(leadership.win, what="the lock that the other session has left")
+            assert leadership.win()
+        finally:
+            leadership.resign()
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
