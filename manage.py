@@ -21,6 +21,7 @@ COMMANDS = {
     "backfill": ("past", "backfill"),
     "import": ("imports", "import_files"),
     "job": ("timed_jobs", "job"),
+    "duties": ("timed_jobs", "duties"),
     "scenario": ("scenario.commands", "scenario"),
     "instrument": ("instruments", "instrument"),
     "key": ("access.keys", "key"),

@@ -1,4 +1,4 @@
-"""`manage.py job list` and `job run`."""
+"""`manage.py job list`, `job run` and `duties`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import Moment, chosen_settings, plain_errors, servers, stopped_by_signals
+from config.process.duties import duties_of_settings
 from db.job_runs import JobState, job_states
+from db.scenarios.files import has_books
 from db.timestamps import format_time, utc_now
+from health.duties import FRESH, held_duties, held_wrongly
+from health.reports import read_processes
+from health.system.state import living_reports
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, due_before, run_once
 from jobs.scheduler import JOBS, TIMED
@@ -92,3 +97,24 @@ def _moment_due(timed: Timed, as_of: datetime | None, present: datetime) -> date
         before = f": {format_time(due)} was the last before that" if due else ""
         raise click.BadParameter(f"{timed.id} runs {timed.schedule}, UTC, and not for {format_time(moment)}{before}", param_hint="--as-of")
     return due
+
+
+@click.command()
+def duties() -> None:
+    """Show the duties of the jobs processes: sources, writers, gap fillers, timed jobs.
+
+    Exits with 1 if nobody has one of them, or two processes have it. Reads the reports in Redis of
+    the running system, or else of the configured servers. A process reports a change within a
+    second, and a killed one is shown for 5 s.
+    """
+    chosen, now = chosen_settings("job"), utc_now()
+    with plain_errors(), closing(startup.open_bus(chosen, servers(chosen)[1])) as bus:
+        processes = read_processes(bus, now).expected()
+    rows = held_duties(living_reports(processes, "jobs", FRESH), duties_of_settings(chosen, has_books))
+    table = Table("duty", "process", "since", box=None)
+    for row in rows:
+        table.add_row(row.duty, row.process or "nobody", row.since or "")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if wrong := held_wrongly(rows):
+        texts = (f"{duty} by {number or 'nobody'}" for duty, number in wrong.items())
+        raise click.ClickException(f"not held by one process: {', '.join(texts)}")

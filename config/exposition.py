@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # (suffix of the name in the table, labels, value); the suffix is one of SUFFIXES of its kind
 Sample: TypeAlias = tuple[str, Mapping[str, str], float]
+_SampleKey: TypeAlias = tuple[str, frozenset[tuple[str, str]]]  # suffix and labels
 Families: TypeAlias = dict[str, list[Sample]]  # name as in the table -> samples
 
 SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
@@ -32,7 +33,7 @@ _OF_ONE_PROCESS = ("prometheus", "openmetrics")  # the JSON form is about the wh
 LE = "le"
 MAX_LABEL_VALUE = 200  # characters, in the report of another process
 _PROCESS = "process"
-_ELECTED = ("jobs", "observer", "books")  # roles of which one process acts
+_ELECTED = ("jobs", "observer", "books")  # roles whose processes act, or have duties
 _JSON, _OPENMETRICS = "application/json", "application/openmetrics-text"
 # A client that names one of them takes a text form.
 _TEXT_FORMS = (_OPENMETRICS, "text/plain", "text/html", "text/*", "*/*")
@@ -208,28 +209,42 @@ def _bounds(row: Metric) -> tuple[str, ...]:
 def merge(processes: Mapping[str, Families], *, rest: str | None = None) -> Families:
     """One block for each name, of all processes: name in the registry -> its families.
 
-    Each sample gains the label `process`, except those of the acting process alone, and those that
-    only REST exports, of the process `rest`. Hubs gain it always: there is no acting hub. Of
-    several samples with the same labels, the first one counts.
+    The newest report comes first. Each sample gains the label `process`, except those of acting
+    processes, and those that only REST exports, of the process `rest`. Hubs gain it always: there
+    is no acting hub. Counters and histograms of several processes with the same labels are added,
+    and of several gauges the first one counts.
     """
     found: Families = {}
     for name, row in METRICS.items():
         samples: list[Sample] = []
         for process, families in processes.items():
-            own = families.get(name, ())
+            own = _distinct(families.get(name, ()))
             bare = process == rest if row.services == ("rest",) else row.acting and process.startswith(_ELECTED)
             samples.extend(own if bare else [(suffix, {**labels, _PROCESS: process}, value) for suffix, labels, value in own])
         if samples or any(name in families for families in processes.values()):
-            found[name] = _distinct(samples)
+            found[name] = _distinct(samples) if row.kind == "gauge" else _added(samples)
     return found
 
 
-def _distinct(samples: list[Sample]) -> list[Sample]:
+def _distinct(samples: Iterable[Sample]) -> list[Sample]:
     """The first sample of each suffix and labels: a second one is an error for Prometheus."""
-    found: dict[tuple[str, frozenset[tuple[str, str]]], Sample] = {}
+    found: dict[_SampleKey, Sample] = {}
     for sample in samples:
-        found.setdefault((sample[0], frozenset(sample[1].items())), sample)
+        found.setdefault(_key(sample), sample)
     return list(found.values())
+
+
+def _added(samples: Iterable[Sample]) -> list[Sample]:
+    """One sample for each suffix and labels: the sum of all."""
+    found: dict[_SampleKey, Sample] = {}
+    for sample in samples:
+        suffix, labels, value = found.get(key := _key(sample), (sample[0], sample[1], 0))
+        found[key] = suffix, labels, value + sample[2]
+    return list(found.values())
+
+
+def _key(sample: Sample) -> _SampleKey:
+    return sample[0], frozenset(sample[1].items())
 
 
 def without_acting(families: Families) -> Families:

@@ -72,6 +72,10 @@ TABLE: tuple[Metric, ...] = (
         Metric("tickwire_acting", "gauge", "1 if this process acts for its service, otherwise 0.", ("service",)),
     ),
     *_of(
+        ("jobs",),
+        Metric("tickwire_duty_held", "gauge", "1 if this process has the duty, otherwise 0.", ("duty",)),
+    ),
+    *_of(
         ("rest",),
         Metric("tickwire_process_report_age_seconds", "gauge", "Seconds since the last heartbeat of each expected process."),
     ),

@@ -259,6 +259,13 @@ class Settings:
     # how far the time of a live record may be ahead of this machine's clock, in seconds
     source_max_ahead_seconds: int = _var(WholeNumber(load_default=300, validate=validate.Range(min=1, max=3600)))
 
+    # Jobs processes share the duties: sources, writers, gap fillers and others. Seconds between two
+    # looks of a process at all duties, from 0.2 to 10; the duties that it may take, a comma list of
+    # globs such as source:* (empty: all); and the number of parts of the source binance.
+    jobs_poll_seconds: float = _var(Float(load_default=1.0, validate=validate.Range(min=0.2, max=10)))
+    jobs_duties: tuple[str, ...] = _var(Items(load_default=()))
+    binance_split: int = _var(WholeNumber(load_default=1, validate=validate.Range(min=1, max=16)))
+
     # For the sources oanda and binance; the jobs alone load OANDA_*.
     oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
     oanda_account_id: str | None = _var(Str(load_default=None), secret=True)

@@ -6,7 +6,7 @@ import psycopg2
 
 from db.postgres import Connection, StoreError, first_line, scalar
 
-SCHEDULER, OBSERVER, BOOKS = "tickwire scheduler", "tickwire observer", "tickwire books"  # names of locks
+OBSERVER, BOOKS = "tickwire observer", "tickwire books"  # names of locks
 
 # True if this session holds the lock of that name. Another lock of the session does not count.
 _HELD = """
@@ -22,7 +22,7 @@ class Leadership:
     Raises `StoreError` if PostgreSQL cannot be reached.
     """
 
-    def __init__(self, url: str, *, timeout_ms: int = 5000, lock: str = SCHEDULER) -> None:
+    def __init__(self, url: str, *, lock: str, timeout_ms: int = 5000) -> None:
         self._url = url
         self._lock = lock
         self._timeout_ms = timeout_ms

@@ -32,7 +32,8 @@ READER_RIGHTS: dict[str, tuple[str, ...]] = {
 _of_column = re.compile(r"UPDATE \((\w+)\)").fullmatch
 # The writer may call these; they act with the rights of the owner.
 FUNCTIONS = ("make_month(text, text)", "make_day(text, text)", "drop_partition(text)", "keep_days(text, integer)")
-SEQUENCES = ("report_seq",)  # from which the writer takes numbers
+# sequence -> rights of the writer; UPDATE is for `setval`
+SEQUENCES = {"report_seq": ("USAGE",), "duty_fences": ("USAGE", "UPDATE")}
 
 
 def grant(cursor: Cursor) -> None:
@@ -111,9 +112,12 @@ def _grant_functions(cursor: Cursor) -> None:
 
 
 def _grant_sequences(cursor: Cursor) -> None:
+    pairs = [(name, right) for name, rights in SEQUENCES.items() for right in rights]
     cursor.execute(
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL AND NOT has_sequence_privilege(%s, name, 'USAGE')",
-        (list(SEQUENCES), WRITER),
+        "SELECT name, held FROM unnest(%s::text[], %s::text[]) AS wanted (name, held)"
+        " WHERE to_regclass(name) IS NOT NULL AND NOT has_sequence_privilege(%s, name, held)",
+        ([name for name, _ in pairs], [right for _, right in pairs], WRITER),
     )
-    for (name,) in cursor.fetchall():
-        cursor.execute(sql.SQL("GRANT USAGE ON SEQUENCE {} TO {}").format(sql.Identifier(name), sql.Identifier(WRITER)))
+    for name, right in cursor.fetchall():
+        statement = sql.SQL("GRANT {} ON SEQUENCE {} TO {}").format(sql.SQL(right), sql.Identifier(name), sql.Identifier(WRITER))
+        cursor.execute(statement)

@@ -94,11 +94,10 @@ INTERNAL_CHANNELS = (HEALTH, INSTRUMENTS, ACCESS, SCENARIO_COMMANDS)
 
 KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
-OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
+OLD_KEYS = ("tickwire:sources", "tickwire:leader")  # of earlier versions; deleted by jobs
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 FENCE_KEY = "tickwire:fence"  # hash: duty -> highest number of a process that published for it
-LEADER_KEY = "tickwire:leader"  # token of the active jobs process
 ACCESS_COUNTER = "tickwire:access:counter"  # that number, for processes that missed the message
 LIMITS_PREFIX = "tickwire:limits"  # of the keys of the package `limits`
 CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
@@ -135,8 +134,8 @@ def report_rate_key(bot: str) -> str:
 
 
 def leader_key(role: str) -> str:
-    """Key of the token of the active process of an elected role, `jobs` or `observer`."""
-    return LEADER_KEY if role == "jobs" else f"{LEADER_KEY}:{role}"
+    """Key of the token of the active process of an elected role, `observer` or `books`."""
+    return f"tickwire:leader:{role}"
 
 
 def process_key(name: str) -> str:

@@ -236,4 +236,5 @@ def _read(name: str, text: bytes) -> Report | None:
 def _urgent(parts: Mapping[str, Any]) -> object:
     """The fields whose change is reported at once."""
     sources = {name: source.get("state") for name, source in (parts.get("sources") or {}).items()}
-    return parts.get("acting"), sorted(parts.get("failing") or ()), (parts.get("hub") or {}).get("draining"), sources
+    duties = sorted((parts.get("duties") or {}).get("held") or ())
+    return parts.get("acting"), duties, sorted(parts.get("failing") or ()), (parts.get("hub") or {}).get("draining"), sources

@@ -18,7 +18,15 @@ MAX_REPORT_BYTES = 64 * 1024
 MAX_NAME_CHARACTERS = 300
 LARGEST_NUMBER = 2**53  # of a report; larger than any count of ours
 # part -> type of the whole, type of each value if it is checked
-_PARTS: dict[str, type | None] = {"hub": None, "sources": dict, "writer": None, "resources": None, "metrics": None, "failing": str}
+_PARTS: dict[str, type | None] = {
+    "hub": None,
+    "sources": dict,
+    "writer": None,
+    "resources": None,
+    "metrics": None,
+    "failing": str,
+    "duties": None,
+}
 
 
 @dataclass(frozen=True, slots=True)

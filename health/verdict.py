@@ -12,8 +12,9 @@ from math import isfinite
 from typing import Any
 
 from db import topics
-from db.timestamps import format_time, parse_time
+from db.timestamps import parse_time
 from health.reports import Process, Report
+from health.sources import reported_sources
 from health.timing import DEFAULT, Timing
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
@@ -62,7 +63,7 @@ def judge(
     """
     down = {each.name for each in processes if settled and each.is_down(timing.down)}
     acting = acting_reports(processes, down)
-    sources = _merged_sources(acting, down)
+    sources = reported_sources(source_reports(processes, acting), down)
     writer = _merged_writer(acting)
     degraded = _is_recent(writer.get("last_parked"), now, timing.degraded)
     if not bus_works:
@@ -104,6 +105,12 @@ def acting_reports(processes: Iterable[Process], down: Iterable[str] = ()) -> li
     return list(found.values())
 
 
+def source_reports(processes: Iterable[Process], acting: Iterable[Report]) -> list[Report]:
+    """The reports that have sources: those of all jobs processes, and of the others that act."""
+    jobs = [process.report for process in processes if process.report is not None and process.report.role == "jobs"]
+    return [*jobs, *(report for report in acting if report.role != "jobs")]
+
+
 def source_failure(report: Mapping[str, Any], now: datetime, timing: Timing = DEFAULT) -> str | None:
     """Return the reason why a source does not give records; None if it does, or is over."""
     state, detail = report.get("state"), report.get("detail")
@@ -134,15 +141,6 @@ def _judge_hubs(processes: Sequence[Process], down: Iterable[str], failing: dict
     for process in processes:
         if process.role == "hub" and process.name in down:
             failing["hub"] = f"{process.name} has not reported for {process.age_seconds:.0f} s"
-
-
-def _merged_sources(acting: Iterable[Report], down: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    sources: dict[str, Mapping[str, Any]] = {}
-    for report in acting:
-        for name, source in report.part("sources").items():
-            stale = {"state": "stale", "last_state": source.get("state")} if report.name in down else {}
-            sources[name] = {**source, **stale, "reported": format_time(report.at)}
-    return sources
 
 
 def _merged_writer(acting: Iterable[Report]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The metrics of the jobs process: collectors that read its counts when they are rendered."""
+"""The metrics of a jobs process: collectors that read its counts when they are rendered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from config.exposition import Collected, Exposition
 from db import topics
 from db.bus import Bus
 from db.calendars import market_open
+from health.sources import WORST_LAST
 from jobs.feeds.base import State
 from jobs.measures.counts import JobsMeasures
 from jobs.runtime.reports import STORED, Acting, JobsReport
@@ -51,8 +52,13 @@ class JobsMetrics:
 
     def register(self, exposition: Exposition) -> None:
         """Add all collectors."""
-        for collector in (self._records, self._sources, self._bus, self._writers, self._timed_jobs, self._gaps):
+        for collector in (self._duties, self._records, self._sources, self._bus, self._writers, self._timed_jobs, self._gaps):
             exposition.register(collector)
+
+    def _duties(self, found: Collected) -> None:
+        held = self._acting.held
+        for duty in self._acting.known:
+            found.add("tickwire_duty_held", int(duty in held), duty=duty)
 
     def _records(self, found: Collected) -> None:
         counts = self._measures.sources
@@ -63,20 +69,26 @@ class JobsMetrics:
         found.add_many("tickwire_source_delay_seconds", counts.delays.items())
 
     def _sources(self, found: Collected) -> None:
-        """Add the states; a source without an accepted record has the time 0."""
+        """Add the states; a source without an accepted record has the time 0.
+
+        Of several parts of a source, the worst state and the last acceptance count.
+        """
         acting, counts, now = self._acting, self._measures.sources, self._clock()
-        latest = 0.0
-        for status in acting.statuses:
-            name, state, accepted = status.name, status.state, status.last_accepted
-            seconds = 0.0 if accepted is None else accepted.timestamp()
-            latest = max(latest, seconds)
+        states: dict[str, str] = {}
+        accepted: dict[str, float] = {}
+        for status in tuple(acting.statuses):
+            name, at = status.name, status.last_accepted
+            states[name] = max(status.state, states.get(name, status.state), key=WORST_LAST.index)
+            accepted[name] = max(accepted.get(name, 0.0), 0.0 if at is None else at.timestamp())
+        for name, state in states.items():
             found.add("tickwire_source_up", int(state == State.LIVE), source=name)
             for each in State:
                 found.add("tickwire_source_state", int(state == each), source=name, state=each.value)
             is_open = any(market_open(calendar, now) for calendar in acting.calendars.get(name, ()))
             found.add("tickwire_source_market_open", int(is_open), source=name)
-            found.add("tickwire_source_last_ingestion_timestamp_seconds", seconds, source=name)
-        found.add("last_ingestion_timestamp", latest)
+            found.add("tickwire_source_last_ingestion_timestamp_seconds", accepted[name], source=name)
+        if states:
+            found.add("last_ingestion_timestamp", max(accepted.values()))
         found.add_counts("tickwire_source_reconnects_total", counts.reconnects)
         found.add_counts("tickwire_source_errors_total", counts.errors)
 

@@ -1,4 +1,4 @@
-"""The jobs process, `python -m jobs.scheduler`: the table of all jobs, and their threads."""
+"""The jobs process, `python -m jobs.scheduler`: the table of all jobs, and the timed ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ if __name__ == "__main__" and __spec__ is None:  # `python jobs/scheduler.py`, w
     os.execv(sys.executable, [sys.executable, "-m", "jobs.scheduler", *sys.argv[1:]])  # noqa: S606
 
 import logging
+import os
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,18 +26,23 @@ from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from config.loops import HEARTBEATS, BeatingStop
-from config.pacing import STOP_POLL_SECONDS
+from config.loops import HEARTBEATS, UNFIT_CODE
+from config.pacing import STOP_POLL_SECONDS, Stopped
+from config.process.duties import PUBLISH_ALERTS, ROLL_UP, TIMED_JOBS, duties_of_settings, may_take
 from config.venues import with_prices
 from db.bus import Bus, BusError
+from db.duties import DutySession
 from db.job_runs import write_jobs
-from db.leadership import Leadership
 from db.postgres import StoreError
 from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.measures import performance_lines
 from health.measures.process import new_exposition, reported
 from health.timing import DEFAULT, Timing
+from jobs.duties.keeper import Keeper
+from jobs.duties.neighbours import Neighbours
+from jobs.duties.works import ROUND_SECONDS, JobWorks, Services
+from jobs.feeding import Feeding
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
 from jobs.measures.counts import JobsMeasures
@@ -43,12 +51,11 @@ from jobs.metrics import JobsMetrics
 from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
-from jobs.runtime.election import Election
 from jobs.runtime.garbage import collect_rarely
 from jobs.runtime.reports import Acting, JobsReport
 from jobs.runtime.runs import Runner
-from jobs.runtime.threads import LongLivedThread, ThreadEnded
-from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_books, write_prices, write_trades
+from jobs.runtime.threads import LongLivedThread
+from jobs.services import build_candles, fill_gaps, publish_alerts, write_books, write_prices, write_trades
 from jobs.store.retention import retention_job
 from ops import metrics_endpoint, startup
 
@@ -56,18 +63,11 @@ log = logging.getLogger("jobs.scheduler")
 
 TABLE_SECONDS = 15.0  # between two writes of the table to the store
 WAKE_SECONDS = 5.0  # between two rounds of the scheduler, also if no job is due
-# The longest rounds: a statement and the wait for a connection may take `DB_TIMEOUT` each.
-SERVICE_ROUND_SECONDS = 20.0
-SCHEDULER_ROUND_SECONDS = 2 * WAKE_SECONDS
+SCHEDULER_ROUND_SECONDS = 2 * WAKE_SECONDS  # the longest one
+END_SECONDS = 5.0  # for the threads of the timed jobs
 
 JOBS: tuple[Service | Timed, ...] = (
-    Service("write_prices", write_prices),
-    Service("write_trades", write_trades),
-    Service("write_books", write_books),
-    Service("roll_up", build_candles),
-    Service("ingest", ingest),
-    Service("fill_gaps", fill_gaps),
-    Service("publish_alerts", publish_alerts),
+    *(Service(name) for name in ("write_prices", "write_trades", "write_books", "roll_up", "ingest", "fill_gaps", "publish_alerts")),
     Timed("hourly_job", "every hour at :00", CronTrigger(minute=0, timezone=UTC), hourly_job),
     Timed("daily_correlation_job", "every day at 00:00", CronTrigger(hour=0, minute=0, timezone=UTC), daily_correlation_job, 86_400),
     Timed("retention", "every day at 00:05", CronTrigger(hour=0, minute=5, timezone=UTC), retention_job, 86_400),
@@ -75,21 +75,30 @@ JOBS: tuple[Service | Timed, ...] = (
 TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 
 
-def run(context: JobContext) -> None:
-    """Run every job of the table until `context.stop` is set. Ingestion ends first, the writers
-    last.
+def services(feeding: Feeding) -> Services:
+    """The loops of all duties but the sources."""
+    return Services(
+        writers={"write_prices": write_prices, "write_trades": write_trades, "write_books": write_books},
+        gaps=fill_gaps,
+        others={ROLL_UP: build_candles, PUBLISH_ALERTS: publish_alerts, TIMED_JOBS: partial(run_timed, feeding)},
+    )
 
-    If a thread ends although no stop was requested, all others are stopped and `ThreadEnded` is
-    raised.
+
+def run_timed(feeding: Feeding, context: JobContext) -> None:
+    """Run the timed jobs of the table until `context.stop` is set. Meanwhile this process leads
+    `feeding`.
     """
-    services = {job.id: _service_thread(job, context) for job in JOBS if isinstance(job, Service)}
+    context = replace(context, prepared=threading.Event())
     runners = [Runner(job, context) for job in TIMED.values()]
     scheduler, started = _scheduler(runners)
-    timer = _thread(context, lambda stop: scheduler.start(), "scheduler", round_seconds=SCHEDULER_ROUND_SECONDS)
-    catch_ups = [_catch_up_thread(each, context) for each in runners]
     watch = ClockSteps(context.clock, time.monotonic, lambda: plan_anew(scheduler, runners, context))
-    steps = _thread(context, watch.run, "clock-steps", round_seconds=SERVICE_ROUND_SECONDS)
-    for thread in (*services.values(), timer, steps, *catch_ups):
+    threads = [
+        _thread(context, partial(_lead, feeding, context), "lead", may_return=True),
+        _thread(context, lambda stop: scheduler.start(), "scheduler", round_seconds=SCHEDULER_ROUND_SECONDS),
+        _thread(context, watch.run, "clock-steps", round_seconds=ROUND_SECONDS),
+        *(_catch_up_thread(each, context) for each in runners),
+    ]
+    for thread in threads:
         thread.start()
     while not started.wait(STOP_POLL_SECONDS) and not context.stop.is_set():
         pass
@@ -100,16 +109,21 @@ def run(context: JobContext) -> None:
             table_due = time.monotonic() + TABLE_SECONDS
             _write_table(scheduler, context)
         context.stop.wait(WAKE_SECONDS)
-    log.info("jobs stop")
+    feeding.follow()
     if scheduler.running:
         scheduler.shutdown(wait=False)
-    services["ingest"].join(6.0)
-    context.stop_writing.set()
-    deadline = time.monotonic() + 8.0
-    for thread in (*services.values(), timer, steps, *catch_ups):
+    deadline = time.monotonic() + END_SECONDS
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    if context.failed.is_set():
-        raise ThreadEnded("a thread of the jobs process ended although no stop was requested")
+
+
+def _lead(feeding: Feeding, context: JobContext, stop: threading.Event) -> None:
+    """Lead, and let the missed runs begin once the past of a first start is made."""
+    try:
+        feeding.lead(stop)
+    except Stopped:
+        return
+    context.prepared.set()
 
 
 def _thread(
@@ -123,15 +137,6 @@ def _thread(
     return LongLivedThread(
         target, name=name, stop=context.stop, on_failure=context.fail, may_return=lambda: may_return, round_seconds=round_seconds
     )
-
-
-def _service_thread(job: Service, context: JobContext) -> LongLivedThread:
-    """Return the thread of a service; it beats at each check of either stop event."""
-
-    def run(stop: threading.Event) -> None:
-        job.run(replace(context, stop=stop, stop_writing=BeatingStop(context.stop_writing, job.id)))
-
-    return _thread(context, run, job.id, round_seconds=SERVICE_ROUND_SECONDS)
 
 
 def _catch_up_thread(runner: Runner, context: JobContext) -> LongLivedThread:
@@ -192,39 +197,53 @@ def _write_table(scheduler: BeatingScheduler, context: JobContext) -> None:
 
 
 def main(timing: Timing = DEFAULT) -> None:
-    """Entry point of the process: settings, signals, report, election, and the table."""
+    """Entry point of the process: settings, signals, report, and its share of the duties."""
     collect_rarely()
     stop = end_in_order()
     started = startup.start("jobs")
     # Sources of order books alone are another process's.
     config = replace(started.settings, sources=with_prices(started.settings.sources, has_books))
-    acting, measures = Acting(), JobsMeasures()
-    exposition = new_exposition("jobs", acting=lambda: acting.since is not None, stores=[started.store])
+    duties = duties_of_settings(config, has_books)
+    _check_globs(config.jobs_duties, duties)
+    acting, measures = Acting(known=duties, globs=config.jobs_duties), JobsMeasures()
+    exposition = new_exposition("jobs", acting=lambda: acting.since is not None, exports=lambda: bool(acting.held), stores=[started.store])
     metrics_endpoint.start(config, exposition)
-    performance_lines.start(config, started.store, JobsLines(measures, lambda: acting.since is not None))
-
-    def act(over: threading.Event) -> None:
-        acting.begin(utc_now())
-        try:
-            run(JobContext(config, started.bus, started.store, utc_now, over, acting=acting, measures=measures))
-        finally:
-            acting.end()
-
+    performance_lines.start(config, started.store, JobsLines(measures, lambda: bool(acting.held)))
     stop_on_signals(stop)
-    _delete_old_reports(started.bus)
+    _delete_old_keys(started.bus)
     triggers = {job.id: job.trigger for job in TIMED.values()}
     families = reported(exposition, config.metrics_scope)
     report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing, measures=measures, families=families)
     JobsMetrics(measures, acting, started.bus, report, TIMED, utc_now, limit=config.stream_max_length).register(exposition)
-    leadership = Leadership(str(config.database_direct_url), timeout_ms=config.db_timeout_ms)
-    run_elected(Election(leadership, started.bus, act), report, stop)
+    context = JobContext(config, started.bus, started.store, utc_now, acting=acting, measures=measures)
+    feeding = Feeding(context)
+    keeper = Keeper(
+        DutySession(str(config.database_direct_url), timeout_ms=config.db_timeout_ms, poll_seconds=config.jobs_poll_seconds),
+        JobWorks(context, feeding, services(feeding)),
+        duties,
+        member=f"{socket.gethostname()}/{os.getpid()}",
+        failed=context.failed,
+        globs=config.jobs_duties,
+        others=Neighbours(started.bus.with_timeout(timing.limit), acting, context.source_events, utc_now),
+        changed=lambda held, backend: acting.hold(held, backend, utc_now()),
+        poll_seconds=config.jobs_poll_seconds,
+    )
+    run_elected(keeper, report, stop)
 
 
-def _delete_old_reports(bus: Bus) -> None:
+def _check_globs(globs: Sequence[str], duties: Sequence[str]) -> None:
+    """Exit with 2 if one of JOBS_DUTIES matches no duty."""
+    for glob in globs:
+        if not any(may_take([glob], duty) for duty in duties):
+            log.error("JOBS_DUTIES: %r matches no duty: correct it, or remove it", glob, extra={"duties": list(duties)})
+            sys.exit(UNFIT_CODE)
+
+
+def _delete_old_keys(bus: Bus) -> None:
     try:
-        bus.delete_old_reports()
+        bus.delete_old_keys()
     except BusError as error:
-        log.debug("the reports of an earlier version are not deleted: %s", error)
+        log.debug("the keys of an earlier version are not deleted: %s", error)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from config.process.duties import SourcePart
 from config.settings import Settings, SourceSpec
 from config.venues import PUBLISHED, VENUES, Venue
 from db.admission import Window, market_window
@@ -52,19 +53,27 @@ def build(spec: SourceSpec, context: SourceContext) -> Source[Any]:
     return VENUE_PARTS[spec.kind].build(spec, context)
 
 
+def build_part(part: SourcePart, context: SourceContext) -> Source[Any]:
+    """The source of one part, which feeds the symbols of that part alone. Does no I/O."""
+    if part.count == 1:
+        return build(part.spec, context)
+    settings = context.settings
+    mine = tuple(symbol for symbol in settings.binance_symbols if part.has(symbol.upper()))
+    return build(part.spec, replace(context, settings=replace(settings, binance_symbols=mine)))
+
+
 def configured(settings: Settings) -> list[VenueParts[Any]]:
     """The rows of the venues that these settings name, each once."""
     return [VENUE_PARTS[kind] for kind in dict.fromkeys(spec.kind for spec in settings.sources)]
 
 
-def gap_fillers(context: JobContext, *, period: float = GAP_CHECK_SECONDS) -> list[GapFiller]:
-    """One gap filler for each configured venue that has a history. Does no I/O."""
-    fillers = []
-    for row in configured(context.settings):
-        if row.history is not None and row.gap_filling is not None:
-            filling = row.gap_filling(context, row.history(context.settings, context.clock))
-            fillers.append(GapFiller(row.venue.name, filling, context.source_events.event(row.venue.name), period=period))
-    return fillers
+def gap_filler(context: JobContext, venue: str, *, period: float = GAP_CHECK_SECONDS) -> GapFiller:
+    """The gap filler of a venue. Does no I/O. Raises `ValueError` if the venue has no history."""
+    row = VENUE_PARTS[venue]
+    if row.history is None or row.gap_filling is None:
+        raise ValueError(f"{venue} has no history")
+    filling = row.gap_filling(context, row.history(context.settings, context.clock))
+    return GapFiller(venue, filling, context.source_events.event(venue), period=period)
 
 
 def fed(spec: SourceSpec, settings: Settings, instruments: Sequence[Instrument]) -> list[Instrument]:
@@ -74,6 +83,11 @@ def fed(spec: SourceSpec, settings: Settings, instruments: Sequence[Instrument])
     symbols = set(VENUE_PARTS[spec.kind].instruments(settings, instruments))
     live = VENUES[spec.kind].kind == "live"  # a setting may list instruments of other sources
     return [each for each in instruments if each.symbol in symbols and (not live or each.source == spec.kind)]
+
+
+def fed_by_part(part: SourcePart, settings: Settings, instruments: Sequence[Instrument]) -> list[Instrument]:
+    """The instruments that one part of a source feeds."""
+    return [each for each in fed(part.spec, settings, instruments) if part.has(each.symbol)]
 
 
 def feeds(settings: Settings, instruments: Sequence[Instrument]) -> dict[str, str]:

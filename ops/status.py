@@ -18,8 +18,9 @@ from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.reporter import lives
 from health.reports import ProcessTable, Report
+from health.sources import reported_sources
 from health.timing import DEFAULT
-from health.verdict import DEGRADED, HEALTHY, acting_reports
+from health.verdict import DEGRADED, HEALTHY, acting_reports, source_reports
 from ops.running import RunFile, get
 
 FINE = (HEALTHY, DEGRADED)
@@ -148,7 +149,8 @@ def sources_report(running: RunFile, sources: Sequence[SourceSpec], now: float) 
     acting = [each for each in acting_reports(processes, down) if each.role == "jobs" and each.name not in down]
     if not acting or _has_ended(acting[0]):
         return False
-    reported = acting[0].part("sources")
+    living = [each for each in source_reports(processes, acting) if each.name not in down and not _has_ended(each)]
+    reported = reported_sources(living, down)
     if not all(spec.name in reported for spec in with_prices(sources, has_books)):
         return False
     synthetic = reported.get("synthetic")

@@ -21,12 +21,20 @@ from db.postgres import Store
 from health.measures.resources import open_descriptors
 
 
-def new_exposition(service: str, *, acting: Callable[[], bool] = lambda: True, stores: Iterable[Store] = ()) -> Exposition:
+def new_exposition(
+    service: str,
+    *,
+    acting: Callable[[], bool] = lambda: True,
+    exports: Callable[[], bool] | None = None,
+    stores: Iterable[Store] = (),
+) -> Exposition:
     """The metrics of this process, with those that every process has. Call it after a fork.
+
+    `exports` is true while it has the rows of the acting process; by default while it acts.
 
     `stores` are its connection pools; pools of one database that share their measures count once.
     """
-    exposition = Exposition(service, acting=acting)
+    exposition = Exposition(service, acting=exports or acting)
     exposition.register(partial(_add_process, HEARTBEATS))
     exposition.register(ProcessMetrics())
     if service in METRICS["tickwire_acting"].services:

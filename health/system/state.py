@@ -38,7 +38,7 @@ class SystemState:
 
     def living(self, role: str) -> list[Report]:
         """The reports of the living processes of a role."""
-        return [each.report for each in self.of_role(role) if each.report is not None and not self.is_down(each)]
+        return living_reports(self.processes, role, self.timing)
 
     def acting(self, role: str) -> Report | None:
         """The report of the acting process of a role, if it lives."""
@@ -75,6 +75,11 @@ class SystemReader:
         except (BusError, KeyError, ValueError):
             return own
         return _figures(section, own) if isinstance(section, dict) else own
+
+
+def living_reports(processes: Iterable[Process], role: str, timing: Timing = DEFAULT) -> list[Report]:
+    """The reports of the processes of a role that live."""
+    return [each.report for each in processes if each.role == role and each.report is not None and not each.is_down(timing.down)]
 
 
 def acting_process(processes: Sequence[Process], role: str, timing: Timing = DEFAULT) -> Report | None:

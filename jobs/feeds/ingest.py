@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from db.admission import MAX_AHEAD_SECONDS
 from db.admitted import AdmittedQuotes, AdmittedTrades, WellFormedTrades
-from db.bus import BusError, BusFull
+from db.bus import BusError, BusFenced, BusFull
+from db.bus.fence import NO_FENCE, Fence
 from db.messages import Tick, Trade
 from health.measures.stages import PUBLISH, STAGES
 from jobs.feeds.base import Source, State, retry_delay
@@ -32,16 +33,41 @@ LONGEST_BUS_DELAY = 3.0
 FULL_EPISODE_SECONDS = 5.0
 _SOURCE_ROUND_SECONDS = 60.0  # the longest silence of a connection and its publish calls
 _REPORT_ROUND_SECONDS = 20.0  # the wait for the bus included
+HAND_OVER_ATTEMPTS = 10  # to publish the pending batch, after a stop was requested
+_HAND_OVER_PAUSE = 0.1  # seconds between two of them
+_FENCE_PAUSE = 0.05  # between two looks for a higher number
 
 
 class PriceBus(Protocol):
     """The part of the bus that ingestion needs."""
 
-    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> object:
-        """Publish a batch, once in effect. Raises `BusError` if it must be sent again."""
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None, *, fence: Fence = NO_FENCE) -> object:
+        """Publish a batch, once in effect. Raises `BusError` if it must be sent again, and
+        `BusFenced` if another process feeds this source.
+        """
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> object:
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> object:
         """Publish a batch of trades, once in effect."""
+
+
+class Permit(Protocol):
+    """The right to publish the records of a source: its present fence."""
+
+    @property
+    def fence(self) -> Fence:
+        """The fence of the next batch."""
+
+    def refuse(self, fence: Fence, stored: int) -> None:
+        """Note that the bus has refused a batch with this fence, because it has `stored`."""
+
+
+class Unfenced:
+    """The permit of a source that no other process can feed."""
+
+    fence = NO_FENCE
+
+    def refuse(self, fence: Fence, stored: int) -> None:
+        """Do nothing: the bus refuses no batch without a fence."""
 
 
 class IngestBus(PriceBus, ReportBus, Protocol):
@@ -63,9 +89,11 @@ class Ingest:
         admission: SourceAdmission,
         *,
         max_attempts: int,
+        permit: Permit | None = None,
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._permit = permit or Unfenced()
         self._source = source
         self._bus = bus
         self._status = status
@@ -119,16 +147,26 @@ class Ingest:
         self._admission.end(len(trades) + len(self._pending))
 
     def _offer(self, stop: threading.Event) -> None:
-        """Publish the pending batch until the bus accepts it or `stop` is set."""
-        attempt, began = 0, self._monotonic()
+        """Publish the pending batch until the bus accepts it, or for a moment after `stop`.
+
+        If another process feeds the source, wait for a higher number or for `stop`.
+        """
+        attempt, began, last_attempts = 0, self._monotonic(), HAND_OVER_ATTEMPTS
         while self._pending or self._pending_trades:
+            fence = self._permit.fence
             try:
                 # After a failure of either call both are repeated: the bus recognises accepted
                 # batches.
                 if self._pending_trades:
-                    self._bus.publish_trades(self._pending_trades, f"{self._publisher}/{self._batches}")
+                    self._bus.publish_trades(self._pending_trades, f"{self._publisher}/{self._batches}", fence=fence)
                 if self._pending:
-                    self._bus.publish_prices(self._pending, f"{self._publisher}/{self._batches}")
+                    self._bus.publish_prices(self._pending, f"{self._publisher}/{self._batches}", fence=fence)
+            except BusFenced as error:
+                self._status.counts.retries.add(error.reason)
+                self._permit.refuse(fence, error.stored)
+                if not self._renewed(fence, stop):
+                    return
+                continue
             except BusError as error:
                 attempt += 1
                 self._refused(error)
@@ -137,11 +175,22 @@ class Ingest:
                 self._accepted()
                 return
             if stop.wait(min(retry_delay(attempt, self._jitter()), LONGEST_BUS_DELAY)):
-                log.warning(
-                    "stopped before the bus accepted a batch",
-                    extra={"source": self._source.name, "ticks": len(self._pending), "trades": len(self._pending_trades)},
-                )
-                return
+                last_attempts -= 1
+                if last_attempts < 0:
+                    self._note_left("stopped before the bus accepted a batch")
+                    return
+                time.sleep(_HAND_OVER_PAUSE)
+
+    def _renewed(self, fence: Fence, stop: threading.Event) -> bool:
+        """Wait until the permit has another fence; return False if `stop` is set instead."""
+        while self._permit.fence == fence:
+            if stop.wait(_FENCE_PAUSE):
+                self._note_left("another process feeds this source: a batch is left out")
+                return False
+        return True
+
+    def _note_left(self, message: str) -> None:
+        log.warning(message, extra={"source": self._source.name, "ticks": len(self._pending), "trades": len(self._pending_trades)})
 
     def _refused(self, error: BusError) -> None:
         self._status.counts.retries.add(error.reason)
@@ -163,10 +212,21 @@ class Ingest:
         self._status.enter_live()
 
 
-class Ingestion:
-    """All sources of a process, one thread each, and the thread that reports their states.
+class _Run(NamedTuple):
+    """A source with its thread; `stop` ends both."""
 
-    `calendars` maps the existing instruments to their calendars.
+    status: Status
+    source: Source[Any]
+    admission: SourceAdmission
+    stop: threading.Event
+    thread: LongLivedThread
+
+
+class Ingestion:
+    """The sources of a process, one thread each, and the thread that reports their states.
+
+    `calendars` maps the existing instruments to their calendars. Sources may be added and ended
+    while it runs; call both from one thread at a time.
 
     `link_changed` is called with the name of a source when it connects or disconnects, in that
     source's thread. `thread_failed` is called with the name of a thread that ended unexpectedly.
@@ -187,56 +247,99 @@ class Ingestion:
         reported: Callable[[], None] = lambda: None,
         counts: SourceCounts | None = None,
     ) -> None:
-        counts = counts or SourceCounts()
+        self._bus = bus
+        self._calendars = calendars
+        self._max_attempts = max_attempts
+        self._clock = clock
+        self._max_ahead_seconds = max_ahead_seconds
+        self._link_changed = link_changed
+        self._thread_failed = thread_failed
+        self._counts = counts or SourceCounts()
         self._stop = threading.Event()
         self._changed = threading.Event()
-        self.statuses = [
-            Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed, counts=counts)
-            for source in sources
-        ]
-        runs = []
-        self._admissions = []
-        for source, status in zip(sources, self.statuses, strict=True):
-            counts.expect(source.name, is_live=source.mode == "live")
-            admission = SourceAdmission(status, calendars, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
-            self._admissions.append(admission)
-            runs.append(Ingest(source, bus, status, admission, max_attempts=max_attempts))
-        self._threads = [
-            # A recording that is over, or a source that is down for good, returns early.
-            LongLivedThread(
-                run.run,
-                name=f"ingest-{status.name}",
-                stop=self._stop,
-                on_failure=thread_failed,
-                may_return=status.is_over,
-                round_seconds=_SOURCE_ROUND_SECONDS,
-            )
-            for run, status in zip(runs, self.statuses, strict=True)
-        ]
+        self._runs: dict[str, _Run] = {}  # part -> its run; replaced as a whole, so that any thread may read it
+        self._started = False
+        self.statuses: list[Status] = []  # of the present sources
         reporter = Reporter(bus, self.statuses, self._changed, reported)
-        self._threads.append(
-            LongLivedThread(
-                reporter.run, name="ingest-reporter", stop=self._stop, on_failure=thread_failed, round_seconds=_REPORT_ROUND_SECONDS
-            )
+        self._reporting = LongLivedThread(
+            reporter.run, name="ingest-reporter", stop=self._stop, on_failure=thread_failed, round_seconds=_REPORT_ROUND_SECONDS
         )
+        for source in sources:
+            self.add(source)
+
+    @property
+    def sources(self) -> dict[str, Source[Any]]:
+        """Part -> its source."""
+        return {part: run.source for part, run in self._runs.items()}
+
+    def add(
+        self, source: Source[Any], *, part: str | None = None, permit: Permit | None = None, stop: threading.Event | None = None
+    ) -> None:
+        """Add a source; its thread starts now, or with the others. `part` is its name here.
+
+        The source ends after its pending batch when `stop` is set.
+        """
+        part, stop = part or source.name, stop or threading.Event()
+        status = Status(
+            source.name,
+            self._clock,
+            self._changed,
+            part=part,
+            stale_after=source.stale_after,
+            link_changed=self._link_changed,
+            counts=self._counts,
+        )
+        self._counts.expect(source.name, is_live=source.mode == "live")
+        admission = SourceAdmission(status, self._calendars, self._clock, mode=source.mode, max_ahead_seconds=self._max_ahead_seconds)
+        ingest = Ingest(source, self._bus, status, admission, max_attempts=self._max_attempts, permit=permit)
+        thread = LongLivedThread(
+            ingest.run,
+            name=f"ingest-{part}",
+            stop=stop,
+            on_failure=self._thread_failed,
+            may_return=status.is_over,  # a recording that is over, or a source that is down for good, returns early
+            round_seconds=_SOURCE_ROUND_SECONDS,
+        )
+        self._runs = {**self._runs, part: _Run(status, source, admission, stop, thread)}
+        self.statuses.append(status)
+        if self._started:
+            thread.start()
+
+    def has_ended(self, part: str) -> bool:
+        """Return True if the source has ended after its stop; it is removed then."""
+        run = self._runs.get(part)
+        if run is None:
+            return True
+        if not run.stop.is_set() or run.thread.is_alive():
+            return False
+        self._runs = {name: each for name, each in self._runs.items() if name != part}
+        self.statuses.remove(run.status)
+        return True
 
     def set_calendars(self, calendars: Mapping[str, str]) -> None:
         """Admit records of these instruments from now on."""
-        for admission in self._admissions:
-            admission.set_calendars(calendars)
+        self._calendars = calendars
+        for run in self._runs.values():
+            run.admission.set_calendars(calendars)
 
     def start(self) -> None:
         """Start every thread."""
-        for thread in self._threads:
+        self._started = True
+        for thread in self._threads():
             thread.start()
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Request a stop of every source and wait at most `timeout` seconds; return True if all
         have ended.
         """
+        for run in self._runs.values():
+            run.stop.set()
         self._stop.set()
         self._changed.set()
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in self._threads():
             thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._threads())
+
+    def _threads(self) -> list[LongLivedThread]:
+        return [*(run.thread for run in self._runs.values()), self._reporting]

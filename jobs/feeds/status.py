@@ -46,8 +46,11 @@ class Status:
         link_changed: Callable[[str], None] = lambda name: None,
         monotonic: Callable[[], float] = time.monotonic,
         counts: SourceCounts | None = None,
+        part: str | None = None,
     ) -> None:
+        """`part` is its name among all parts of sources, if it differs from `name`."""
         self.name = name
+        self.part = part or name
         self.counts = counts or SourceCounts()  # of all sources of the process
         self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not published yet
         self._stale_after = stale_after
@@ -213,11 +216,12 @@ class Reporter:
 
     def report(self) -> None:
         """Check and publish once. Failures in a row are one outage in the log."""
-        for status in self._statuses:
+        statuses = tuple(self._statuses)  # sources come and go
+        for status in statuses:
             status.check_silence()
-        if any(status.changes for status in self._statuses):
+        if any(status.changes for status in statuses):
             self._reported()
-        for status in self._statuses:
+        for status in statuses:
             try:
                 self._publish(status)
             except Exception as error:  # noqa: BLE001 - the outage logs it

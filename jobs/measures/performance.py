@@ -40,7 +40,10 @@ class Performance:
             self._marks.popleft()
 
     def part(self) -> dict[str, Any]:
-        """Figures by their names in the JSON of `/metrics`; times in ms."""
+        """Figures by their names in the JSON of `/metrics`; times in ms.
+
+        The last two are the numbers of values in both means.
+        """
         first, last = self._marks[0], self._marks[-1]
         seconds = last.at - first.at
         measures = self._measures
@@ -53,6 +56,8 @@ class Performance:
             "batchProcessingTime": _mean_ms(first.batches, last.batches),
             "totalTrades": int(last.records),
             "totalBatches": last.batches[0],
+            "measuredRecords": last.delays[0] - first.delays[0],
+            "measuredBatches": last.batches[0] - first.batches[0],
         }
 
     def _read(self) -> _Mark:

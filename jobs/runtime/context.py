@@ -20,17 +20,13 @@ from jobs.runtime.source_events import SourceEvents
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """Everything that jobs share.
-
-    `stop` ends ingestion. `stop_writing` ends the writers, after ingestion has ended.
-    """
+    """Everything that jobs share. `stop` ends the job that has this context."""
 
     settings: Settings
     bus: Bus
     store: Store
     clock: Callable[[], datetime]
     stop: threading.Event = field(default_factory=threading.Event)
-    stop_writing: threading.Event = field(default_factory=threading.Event)
     prepared: threading.Event = field(default_factory=threading.Event)  # set when the past of a first start is made
     failed: threading.Event = field(default_factory=threading.Event)  # set if a long-lived thread ended unexpectedly
     source_events: SourceEvents = field(default_factory=SourceEvents)
@@ -45,13 +41,9 @@ class JobContext:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A job that starts at once and runs as long as the process.
-
-    `run` returns after `context.stop` is set. If it raises, or returns earlier, the process ends.
-    """
+    """A job that runs as long as a process has its duty."""
 
     id: str
-    run: Callable[[JobContext], None]
     schedule: ClassVar[str] = "as long as the process"
 
 

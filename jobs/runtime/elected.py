@@ -1,4 +1,4 @@
-"""A process of which one is active: its end in order, its report, its election."""
+"""A process that competes for locks: its end in order, its report, its election."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ import sys
 import threading
 from functools import partial
 from types import FrameType
+from typing import Protocol
 
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.process.watchdog import OsThreads, Watchdog
-from jobs.runtime.election import Election
 from jobs.runtime.own_report import OwnReport
 
 ROUND_SECONDS = 20.0  # of the election: a statement and the wait for a connection
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
+
+
+class Competing(Protocol):
+    """The part of a process in an election, or its share of the duties."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Take part until `stop` is set. Raises `ThreadEnded` if a part of the process failed."""
 
 
 def end_in_order() -> threading.Event:
@@ -35,7 +42,7 @@ def stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, request_stop)
 
 
-def run_elected(election: Election, report: OwnReport, stop: threading.Event) -> None:
+def run_elected(election: Competing, report: OwnReport, stop: threading.Event) -> None:
     """Take part in the election and report until `stop` is set; exit if a loop has failed."""
     ended = threading.Event()
     Watchdog().start()

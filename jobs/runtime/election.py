@@ -28,7 +28,7 @@ class Election:
     finds a foreign token.
     """
 
-    def __init__(self, leadership: Leadership, bus: Board, act: Callable[[threading.Event], None], role: str = "jobs") -> None:
+    def __init__(self, leadership: Leadership, bus: Board, act: Callable[[threading.Event], None], role: str) -> None:
         self._leadership = leadership
         self._bus = bus
         self._act = act

@@ -1,4 +1,4 @@
-"""The report of the jobs process: its sources, its writers, its last runs."""
+"""The report of a jobs process: its duties, its sources, the writers, the last runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any, Protocol
 from apscheduler.triggers.base import BaseTrigger
 
 from config.exposition import Families
+from config.process.duties import TIMED_JOBS
 from config.settings import Settings
 from db import topics
 from db.bus import Bus, BusError
 from db.postgres import Store, StoreError
+from db.timestamps import format_time
 from health.checks import check_store
 from health.probe import HealthProbe
 from health.timing import DEFAULT, Timing
@@ -32,6 +34,7 @@ class SourceStatus(Protocol):
     """The part of a source's status that the report and the metrics need."""
 
     name: str
+    part: str  # its name among the parts of all sources
 
     @property
     def state(self) -> str:
@@ -47,30 +50,34 @@ class SourceStatus(Protocol):
 
 @dataclass(slots=True)
 class Acting:
-    """What the active part of the jobs process fills for the report. Any thread may change it.
+    """What the duties of this process fill for the report. Any thread may read it.
 
-    `since` is the time from which the process acts, None for a standby. `calendars` maps sources to
-    the calendars of their instruments.
+    `known` are all duties, `globs` is JOBS_DUTIES. `held` maps the duties of this process to the
+    time of their win. `backend` is the process id of its session in PostgreSQL, None without one.
+    `calendars` maps sources to the calendars of their instruments.
     """
 
-    since: datetime | None = None
+    known: Sequence[str] = ()
+    globs: Sequence[str] = ()
+    held: Mapping[str, datetime] = field(default_factory=dict)
+    backend: int | None = None
     statuses: Sequence[SourceStatus] = ()
     calendars: Mapping[str, Collection[str]] = field(default_factory=dict)
     changed: threading.Event = field(default_factory=threading.Event)  # set to report at once
 
-    def begin(self, now: datetime) -> None:
-        """The process acts from now on."""
-        self.since, self.statuses = now, ()
-        self.changed.set()
+    @property
+    def since(self) -> datetime | None:
+        """The time from which the process runs the timed jobs; None if another one does."""
+        return self.held.get(TIMED_JOBS)
 
-    def end(self) -> None:
-        """The process stands by from now on."""
-        self.since, self.statuses = None, ()
+    def hold(self, duties: Collection[str], backend: int | None, now: datetime) -> None:
+        """The process has these duties from now on."""
+        self.held, self.backend = {duty: self.held.get(duty, now) for duty in sorted(duties)}, backend
         self.changed.set()
 
 
 class JobsReport(OwnReport):
-    """Checks and reports the jobs process, acting or not. `run` is its thread."""
+    """Checks and reports a jobs process, with duties or without. `run` is its thread."""
 
     def __init__(
         self,
@@ -99,13 +106,22 @@ class JobsReport(OwnReport):
         self._writer: dict[str, Any] = {}
 
     def parts(self) -> dict[str, Any]:
-        """Return state and failing checks; of the active process, its sources and writers too."""
-        since = self._acting.since
-        parts: dict[str, Any] = {"acting": since is not None, "failing": self.failing()}
-        if since is not None:
-            parts["sources"] = {status.name: status.report() for status in self._acting.statuses}
-            parts["writer"] = self._writer
+        """Return duties and failing checks, and the sources of this process.
+
+        The process with the timed jobs reports the queues of all writers too.
+        """
+        acting = self._acting
+        held = {duty: format_time(since) for duty, since in acting.held.items()}
+        parts: dict[str, Any] = {
+            "acting": acting.since is not None,
+            "failing": self.failing(),
+            "duties": {"held": held, "globs": list(acting.globs), "backend": acting.backend},
+        }
+        if held:
+            parts["sources"] = {status.part: status.report() for status in tuple(acting.statuses)}
             parts["metrics"] = {"performance": self._performance.part()}
+        if acting.since is not None:
+            parts["writer"] = self._writer
         return parts
 
     @property
@@ -137,7 +153,7 @@ class JobsReport(OwnReport):
     def read(self) -> None:
         """Read the delay of the writers; the last values stay while the bus is unavailable."""
         self._performance.mark()
-        if self._acting.since is None:
+        if not self._acting.held:
             return
         try:
             unstored = {channel: self.bus.unstored(channel) for channel in STORED}

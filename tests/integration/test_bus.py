@@ -379,8 +379,8 @@ def test_each_part_of_the_bus_works_on_its_own(bus_place: BusPlace) -> None:
     publisher.publish_prices([tick(1)])
     assert [entry.seq for entry in reader.backwards(topics.PRICES)] == [1]
     assert queue.unstored() == 1
-    board.claim_leadership("token")
-    assert board.leader() == "token"
+    board.claim_leadership("token", "observer")
+    assert board.leader("observer") == "token"
 
 
 def test_publisher_without_instruments_accepts_nothing(bus: Bus, bus_place: BusPlace) -> None:

@@ -101,7 +101,7 @@ def wrong_password(system: Examined) -> Iterator[None]:
 
 @contextmanager
 def missing_migration(system: Examined) -> Iterator[None]:
-    name = "0018.books"
+    name = "0019.duties"
     with closing(psycopg2.connect(system.superuser_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT * FROM _yoyo_migration WHERE migration_id = %s", (name,))
         [row] = cursor.fetchall()
@@ -263,6 +263,14 @@ def silent_process(system: Examined) -> Iterator[None]:
 
 
 @contextmanager
+def no_holder(system: Examined) -> Iterator[None]:
+    held = dict.fromkeys(("source:synthetic", "write:0", "roll_up", "publish_alerts"), "2026-01-01T00:00:00.000000Z")
+    report_jobs(system, duties={"held": held, "globs": [], "backend": 1})
+    yield
+    report_jobs(system)
+
+
+@contextmanager
 def no_leader(system: Examined) -> Iterator[None]:
     report_jobs(system, acting=False)
     yield
@@ -397,7 +405,7 @@ FAULTS = {
     "foreign address": Fault("ports", FAILURE, settings(API_HOST="192.0.2.1", AUTH="required"), "192.0.2.1", "set API_HOST"),
     "database unreached": Fault("PostgreSQL", FAILURE, unreached_database, "(Connection refused)", "set DATABASE_URL"),
     "database login": Fault("PostgreSQL", FAILURE, wrong_password, "password authentication failed", "ALTER ROLE tickwire_owner PASSWORD"),
-    "migration": Fault("PostgreSQL", FAILURE, missing_migration, "migration 0018.books is not applied", "`manage.py migrate`"),
+    "migration": Fault("PostgreSQL", FAILURE, missing_migration, "migration 0019.duties is not applied", "`manage.py migrate`"),
     "time zone": Fault(
         "PostgreSQL", WARNING, sql("ALTER ROLE tickwire_owner SET timezone TO 'Asia/Tokyo'", "ALTER ROLE tickwire_owner RESET timezone"),
         "`timezone` is Asia/Tokyo", "SET timezone TO 'UTC'",
@@ -441,6 +449,7 @@ FAULTS = {
     ),
     "process ended": Fault("processes", FAILURE, ended_process, "the process observer of run.json", "`manage.py up`"),
     "process silent": Fault("processes", FAILURE, silent_process, "observer@test does not report", "`manage.py up`"),
+    "no holder": Fault("processes", FAILURE, no_holder, "no jobs process has the duty timed", "`manage.py duties`"),
     "no leader": Fault("processes", FAILURE, no_leader, "jobs: no jobs process acts", "`manage.py up`"),
     "no observer acts": Fault("processes", FAILURE, no_observer_acts, "no observer process acts", "observer"),
     "part fails": Fault(

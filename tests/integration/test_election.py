@@ -1,4 +1,4 @@
-"""Of any number of jobs processes one acts: the lock is in PostgreSQL, the token on the bus."""
+"""Of any number of observers one acts: the lock is in PostgreSQL, the token on the bus."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Candidate:
 
 @contextmanager
 def running(url: str, bus: Bus, *candidates: Candidate) -> Iterator[None]:
-    threads = [threading.Thread(target=Election(Leadership(url), bus, each.act).run, args=(each.stop,)) for each in candidates]
+    threads = [
+        threading.Thread(target=Election(Leadership(url, lock=OBSERVER), bus, each.act, "observer").run, args=(each.stop,))
+        for each in candidates
+    ]
     try:
         for thread, candidate in zip(threads, candidates, strict=True):
             thread.start()
@@ -67,7 +70,7 @@ def test_standby_takes_over_when_the_leader_leaves(database_url: str, bus: Bus) 
     log: list[str] = []
     first, second = Candidate("first", log), Candidate("second", log)
     with running(database_url, bus, first, second):
-        until(lambda: bus.leader() is not None)
+        until(lambda: bus.leader("observer") is not None)
         assert not second.acting.is_set()
         first.stop.set()
         until(second.acting.is_set, what="the standby acting")
@@ -91,7 +94,7 @@ def test_leader_continues_while_the_database_is_unavailable(database_url: str, b
     log: list[str] = []
     first = Candidate("first", log)
     with running(database_url, bus, first):
-        until(lambda: bus.leader() is not None)
+        until(lambda: bus.leader("observer") is not None)
         end_sessions(database_url, allow=False)
         until(lambda: _held(database_url) == 0)
         assert not threading.Event().wait(2.5)  # longer than it takes to look at the lock twice
@@ -105,9 +108,9 @@ def test_isolated_leader_steps_down_for_its_successor(database_url: str, bus: Bu
     log: list[str] = []
     first = Candidate("first", log)
     with running(database_url, bus, first):
-        until(lambda: bus.leader() is not None)
+        until(lambda: bus.leader("observer") is not None)
         end_sessions(database_url, allow=False)
-        bus.claim_leadership("somebody else")
+        bus.claim_leadership("somebody else", "observer")
         until(lambda: not first.acting.is_set(), what="the leader stepping down")
         end_sessions(database_url, allow=True)
         until(first.acting.is_set, what="its return once the lock is free")
@@ -115,7 +118,7 @@ def test_isolated_leader_steps_down_for_its_successor(database_url: str, bus: Bu
 
 
 def test_candidate_without_the_database_does_not_lead(servers: Servers, bus: Bus) -> None:
-    nowhere = Leadership(servers.database_url.rsplit("/", 1)[0] + "/no_such_database")
+    nowhere = Leadership(servers.database_url.rsplit("/", 1)[0] + "/no_such_database", lock=OBSERVER)
     with pytest.raises(StoreError):
         nowhere.win()
 
@@ -146,7 +149,7 @@ def test_leader_whose_active_part_ends_unexpectedly_raises_and_resigns(
             raise error
 
     with pytest.raises(ThreadEnded):
-        Election(Leadership(database_url), bus, act).run(threading.Event())
+        Election(Leadership(database_url, lock=OBSERVER), bus, act, "observer").run(threading.Event())
     assert _held(database_url) == 0
     assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [error is not None]
 

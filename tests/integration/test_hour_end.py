@@ -57,14 +57,15 @@ def test_run_waits_for_prices_on_the_bus(work: JobContext, store: Store, bus: Bu
     run.join(0.7)
     assert run.is_alive(), "the last hour is not there yet"
     assert estimates(store) == {}
+    stop_writing = threading.Event()
     others = [
-        threading.Thread(target=Writer(bus, store, BatchRule(), PriceQueue(bus)).run, args=(work.stop_writing,)),
-        threading.Thread(target=RollUp(store, bus, work.clock).run, args=(work.stop_writing,)),
+        threading.Thread(target=Writer(bus, store, BatchRule(), PriceQueue(bus)).run, args=(stop_writing,)),
+        threading.Thread(target=RollUp(store, bus, work.clock).run, args=(stop_writing,)),
     ]
     for other in others:
         other.start()
     run.join(20)
-    work.stop_writing.set()
+    stop_writing.set()
     for other in others:
         other.join(20)
     assert estimates(store)["EUR_USD", "close_to_close"] > 0.01

@@ -1,7 +1,7 @@
 """The metrics of the jobs process against an exchange and the rows of the store.
 
-One process acts and one stands by, for all tests. Oracles: the trades of the exchange, counted and
-summed here as decimals, and `count(*)` of the tables.
+One process has all duties and another one none, for all tests. Oracles: the trades of the exchange,
+counted and summed here as decimals, and `count(*)` of the tables.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ from jobs.runtime.runs import run_once
 from jobs.scheduler import TIMED
 from tests.conftest import until
 from tests.standins.binance import BinanceStandIn
+from tests.support.duties import is_shared
 from tests.support.exported import Values, of, read
 from tests.support.processes import Running, books, free_port, jobs, observer
 from tests.support.store import select
 
 TRADES = 4_000
+DUTIES = ["source:binance", "write:0", "gaps:binance", "roll_up", "publish_alerts", "timed"]
 STATES = {"connecting", "live", "stale", "backing_off", "down", "ended"}
 STANDBY_ROWS = {name for name, row in METRICS.items() if not row.acting}
 
@@ -72,10 +74,12 @@ def place(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
         exchange = stack.enter_context(BinanceStandIn(folder, trades=TRADES, speed=None, waits=True))
         variables = {"SOURCES": "binance", "BATCH_TIMEOUT": "50", **exchange.variables}
         began = datetime.now(UTC).timestamp()
-        acting = stack.enter_context(jobs(shared_settings, folder / "first.log", METRICS_PORT=str(first), **variables))
-        until(lambda: '"active"' in acting.output(), 60, "the first process acting")
-        standby = stack.enter_context(jobs(shared_settings, folder / "second.log", METRICS_PORT=str(second), **variables))
-        until(lambda: "standing by" in standby.output(), 60, "the second process standing by")
+        stack.enter_context(jobs(shared_settings, folder / "first.log", METRICS_PORT=str(first), **variables))
+        until(lambda: is_shared(bus, DUTIES, 1), 60, "all duties of the first process")
+        # It may take a duty that is within the share of the first one.
+        variables |= {"METRICS_PORT": str(second), "JOBS_DUTIES": "timed"}
+        stack.enter_context(jobs(shared_settings, folder / "second.log", **variables))
+        until(lambda: len(read_processes(bus, datetime.now(UTC)).expected()) == 2, 60, "the report of the second process")
         until(lambda: exchange.state()["connections"] > 0, 60, "a connection to the exchange")
         exchange.control("go")
         until(lambda: select(store, "SELECT count(*) FROM raw_trades")[0][0] == TRADES, 60, "every trade stored")
@@ -204,7 +208,7 @@ def test_report_has_the_performance_and_the_families(place: Place) -> None:
     types = {name: type(value) for name, value in performance.items()}
     assert types == {
         **dict.fromkeys(("tradesPerSecond", "averageLatency", "batchProcessingTime"), float),
-        **dict.fromkeys(("errorCount", "reconnectionCount", "totalTrades", "totalBatches"), int),
+        **dict.fromkeys(("errorCount", "reconnectionCount", "totalTrades", "totalBatches", "measuredRecords", "measuredBatches"), int),
     }
 
 
@@ -212,6 +216,9 @@ def test_standby_exports_its_process_alone_and_is_alive(place: Place) -> None:
     values = read(place.standby)
     names = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name, _ in values}
     assert names <= STANDBY_ROWS
+    held = of(place.values(), "tickwire_duty_held", "duty")
+    assert held == dict.fromkeys(DUTIES, 1)
+    assert of(values, "tickwire_duty_held", "duty") == dict.fromkeys(DUTIES, 0)
     assert (of(values, "tickwire_acting", "service"), of(place.values(), "tickwire_acting", "service")) == ({"jobs": 0}, {"jobs": 1})
     with urllib.request.urlopen(f"http://127.0.0.1:{place.standby}/live", timeout=30) as answer:
         assert (answer.status, answer.read()) == (200, b'{"status":"alive"}')

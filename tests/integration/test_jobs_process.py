@@ -1,4 +1,4 @@
-"""The jobs process: one of two is active, failures are retried; and `manage.py job` beside it."""
+"""Jobs processes: two share the duties, failures are retried; and `manage.py job` beside them."""
 
 from __future__ import annotations
 
@@ -26,31 +26,23 @@ from db.timestamps import format_time
 from jobs.scheduler import JOBS
 from tests.conftest import until
 from tests.support.clients import PythonClient
+from tests.support.duties import is_shared
 from tests.support.failing_jobs import FAULTS
 from tests.support.processes import ROOT, Running, Web, environ_of, jobs
 from tests.support.store import HOUR, candle, select
 from tests.support.store import put_candles as put
 
+DUTIES = ["source:synthetic", "write:0", "roll_up", "publish_alerts", "timed"]
 FAST = {"SOURCES": "synthetic", "INGESTION_INTERVAL_SECONDS": "0.2", "SYNTHETIC_SEED": "7"}
 
 
-def acts(process: Running) -> bool:
-    """Return True if this process is the active one, by its log."""
-    acting = False
-    for line in process.output().splitlines():
-        message = json.loads(line)["message"] if line.startswith("{") else ""
-        acting = message == "active" or (acting and message != "jobs stop" and not message.startswith("standing by"))
-    assert process.popen is not None
-    return acting and process.popen.poll() is None
-
-
-def holders(settings: Settings) -> int:
-    """Return the number of sessions that hold the lock."""
+def sessions(settings: Settings) -> int:
+    """Return the number of sessions with a lock."""
     connection = psycopg2.connect(str(settings.database_url).rsplit("/", 1)[0] + "/postgres")
     try:
         cursor = connection.cursor()
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE application_name = 'tickwire-leadership'"
+            "SELECT count(DISTINCT pid) FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE application_name = 'tickwire-duties'"
             " AND locktype = 'advisory' AND granted"
         )
         return int(cursor.fetchall()[0][0])
@@ -58,10 +50,10 @@ def holders(settings: Settings) -> int:
         connection.close()
 
 
-def end_leadership_sessions(settings: Settings) -> None:
+def end_sessions(settings: Settings) -> None:
     connection = psycopg2.connect(str(settings.database_url).rsplit("/", 1)[0] + "/postgres")
     cursor = connection.cursor()
-    cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'tickwire-leadership'")
+    cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'tickwire-duties'")
     connection.close()
 
 
@@ -87,31 +79,30 @@ def flows(bus: Bus) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_one_of_two_processes_is_active(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+def test_two_processes_share_the_duties(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(jobs(settings, tmp_path / "first.log", **FAST))
-        until(lambda: acts(first), 60, "the first one acting")
+        until(lambda: is_shared(bus, DUTIES, 1), 60, "all duties of the first one")
         second = stack.enter_context(jobs(settings, tmp_path / "second.log", **FAST))
-        until(lambda: "standing by" in second.output(), 60, "the second one standing by")
+        until(lambda: is_shared(bus, DUTIES, 2), 60, "an even share")
 
         await_first_figures(store)
         flows(bus)
         first.kill(signal.SIGKILL)
-        until(lambda: acts(second), 60, "the standby taking over")
+        until(lambda: is_shared(bus, DUTIES, 1), 60, "all duties of the second one")
         flows(bus)
 
         first.start()
-        until(lambda: first.output().count("standing by") == 1, 60, "the first one standing by")
+        until(lambda: is_shared(bus, DUTIES, 2), 60, "an even share")
         for _ in range(2):
-            end_leadership_sessions(settings)
-            until(lambda: acts(first) != acts(second) and holders(settings) == 1, 60, "exactly one acting")
+            end_sessions(settings)
+            until(lambda: sessions(settings) == 2 and is_shared(bus, DUTIES, 2), 60, "an even share of new sessions")
             flows(bus)
 
-        standby, leader = (first, second) if acts(second) else (second, first)
-        assert leader.ask_to_stop() == 0
-        until(lambda: acts(standby), 60, "the standby taking over")
+        assert first.ask_to_stop() == 0
+        until(lambda: is_shared(bus, DUTIES, 1), 60, "all duties of the second one")
         flows(bus)
-        assert standby.ask_to_stop() == 0
+        assert second.ask_to_stop() == 0
     assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in prices(bus).values()), "no number is missing, none is there twice"
     assert bus.unstored() == 0
     assert select(store, "SELECT count(*) FROM prices")[0][0] == sum(map(len, prices(bus).values()))
@@ -269,4 +260,4 @@ def test_jobs_process_ends_with_an_error_if_a_long_lived_thread_ends(settings: S
         assert process.popen.wait(60) == 70, process.output()[-3000:]
     errors = [json.loads(line) for line in process.output().splitlines() if line.startswith("{") and '"ERROR"' in line]
     assert [error["message"] for error in errors if "the process ends" in error["message"]], process.output()[-3000:]
-    assert holders(settings) == 0
+    assert sessions(settings) == 0

@@ -258,8 +258,8 @@ def test_instruments_counts_and_receipts_that_cannot_be_read_stop_nothing(bus: B
     bus._read_at = float("-inf")  # as ten seconds later
     bus.publish_prices([tick(3)])
     assert Bus(servers.redis_url, utc_now).publish_prices([tick(4)])[0].seq == 4
-    raw_redis.set(topics.LEADER_KEY, NOT_UTF_8)
-    assert bus.leader() not in (None, "token")
+    raw_redis.set(topics.leader_key("observer"), NOT_UTF_8)
+    assert bus.leader("observer") not in (None, "token")
 
 
 # the hub

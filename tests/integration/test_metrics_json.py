@@ -41,7 +41,7 @@ def figures(client: FlaskClient) -> dict[str, Any]:
     return {**body["performance"], **body["status"]}
 
 
-def test_figures_are_those_of_the_acting_jobs_process(settings: Settings, bus: Bus, store: Store) -> None:
+def test_figures_are_those_of_all_jobs_processes(settings: Settings, bus: Bus, store: Store) -> None:
     client = create_app(settings, bus, store, utc_now, "1").test_client()
     nothing = dict.fromkeys(NUMBERS | INTEGERS, 0) | {"isRunning": False, "binanceConnected": False, "databaseConnected": True}
     assert figures(client) == nothing, "no jobs process"
@@ -58,7 +58,6 @@ def test_figures_are_those_of_the_acting_jobs_process(settings: Settings, bus: B
         "resources": {"rss_bytes": 45678912},
     }
     put_report(bus, "jobs@a1", **parts)
-    put_report(bus, "jobs@a2", acting=False, metrics={"performance": {**MEASURED, "totalTrades": 1}})
     trading = figures(client)
     assert {name: trading[name] for name in MEASURED} == MEASURED
     assert (trading["bufferSize"], trading["memoryUsage"]) == (3, 45678912)
@@ -68,5 +67,17 @@ def test_figures_are_those_of_the_acting_jobs_process(settings: Settings, bus: B
     damaged = figures(client)
     assert (damaged["averageLatency"], damaged["totalTrades"], damaged["totalBatches"]) == (0, 0, 912)
 
-    put_report(bus, "jobs@a1", now=utc_now() - timedelta(seconds=16), **parts)
-    assert figures(client) == nothing, "the jobs process has stopped"
+    first = {**MEASURED, "measuredRecords": 30, "measuredBatches": 0}
+    second = {**MEASURED, "averageLatency": 8.2, "batchProcessingTime": 9.0, "measuredRecords": 10, "measuredBatches": 4, "totalTrades": 1}
+    put_report(bus, "jobs@a1", **{**parts, "metrics": {"performance": first}})
+    put_report(bus, "jobs@a2", acting=False, metrics={"performance": second}, resources={"rss_bytes": 1})
+    both = figures(client)
+    assert {name: both[name] for name in MEASURED} == {
+        "tradesPerSecond": 24.8, "averageLatency": (30 * 38.2 + 10 * 8.2) / 40, "errorCount": 4, "reconnectionCount": 2,
+        "batchProcessingTime": 9.0, "totalTrades": 18422, "totalBatches": 1824,
+    }  # fmt: skip
+    assert (both["bufferSize"], both["memoryUsage"]) == (3, 45678912), "those of the process with the timed jobs"
+
+    for name in ("jobs@a1", "jobs@a2"):
+        put_report(bus, name, now=utc_now() - timedelta(seconds=16), **parts)
+    assert figures(client) == nothing, "the jobs processes have stopped"

@@ -65,13 +65,25 @@ def ingested(number: int, **more: Any) -> dict[str, Any]:
     return {"metrics": {"families": {"trades_ingested_total": [["", {"symbol": "EUR_USD"}, number]], **more}}}
 
 
-def test_of_two_acting_reports_the_newer_one_counts(registry: Bus, make: Callable[..., Flask]) -> None:
+def test_counters_of_jobs_processes_are_added_and_the_newest_gauge_counts(registry: Bus, make: Callable[..., Flask]) -> None:
     acting = {"tickwire_acting": [["", {"service": "jobs"}, 1]]}
-    put_report(registry, "jobs@a1", now=utc_now() - timedelta(seconds=3), **ingested(5, **acting))
-    put_report(registry, "jobs@a2", **ingested(7, **acting))
+
+    def more(gauge: int, count: int) -> dict[str, Any]:
+        buckets = [["_bucket", {"table": "prices", "le": "1.0"}, count], ["_count", {"table": "prices"}, count]]
+        return {"tickwire_gaps_open": [["", {"source": "oanda"}, gauge]], "tickwire_writer_batch_rows": buckets}
+
+    put_report(registry, "jobs@a2", **ingested(7, **acting, **more(4, 2)))
+    put_report(registry, "jobs@a1", now=utc_now() - timedelta(seconds=3), **ingested(5, **acting, **more(9, 3)))
     put_report(registry, "jobs@a3", acting=False, metrics={"families": {"tickwire_acting": [["", {"service": "jobs"}, 0]]}})
+    for name, seconds, missed in (("observer@a1", 0, 1), ("observer@a2", 2, 5)):
+        families = {"tickwire_snapshots_missed_total": [["", {}, missed]]}
+        put_report(registry, name, now=utc_now() - timedelta(seconds=seconds), metrics={"families": families})
     found = text_of(make(registry))
-    assert [value for name, _, value in found if name == "trades_ingested_total"] == [7]
+    assert [value for name, _, value in found if name == "trades_ingested_total"] == [12]
+    assert [value for name, _, value in found if name == "tickwire_gaps_open"] == [4]
+    assert [value for name, _, value in found if name == "tickwire_writer_batch_rows_bucket"] == [5]
+    assert [value for name, _, value in found if name == "tickwire_writer_batch_rows_count"] == [5]
+    assert [value for name, _, value in found if name == "tickwire_snapshots_missed_total"] == [1], "the newer of two observers that act"
     shown = {labels["process"]: value for name, labels, value in found if name == "tickwire_acting"}
     assert shown == {"jobs@a1": 1, "jobs@a2": 1, "jobs@a3": 0}
     ages = {labels["process"] for labels in of(found, "tickwire_process_report_age_seconds")}

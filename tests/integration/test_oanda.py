@@ -32,6 +32,7 @@ from db.partitions import make_months
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time, utc_now
+from jobs.feeding import source_context
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingest, Ingestion
@@ -42,7 +43,6 @@ from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Reporter, Status
 from jobs.gaps.candles import complete_so_far
 from jobs.runtime.context import JobContext
-from jobs.services import _source_context
 from tests.conftest import until
 from tests.standins.oanda import OandaStandIn
 from tests.support.bus import source_changes
@@ -357,7 +357,7 @@ def test_source_continues_from_the_newest_price_of_store_and_bus(
             " VALUES ('AUD_USD', '1m', '2099-01-01T00:00Z', '2099-01-01T00:01Z', 9.9, 9.9, 9.9, 9.9, 1, true, 'ticks')"
         )
     bus.publish_prices([tick("EUR_USD", 6), tick("USD_JPY", 2), tick("GBP_USD", 9)])
-    context = _source_context(JobContext(settings, bus, store, clock))
+    context = source_context(JobContext(settings, bus, store, clock), threading.Event())
     assert context is not None
     assert context.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
     assert context.latest == {"EUR_USD": "1.2", "USD_JPY": "1.2", "GBP_USD": "1.2"}

@@ -91,7 +91,7 @@ def test_alerts_of_the_version_before_are_open_if_their_episode_lasts(former_dat
         " VALUES (%s, %s, %s, %s, '2025-11-18Z'::timestamptz + %s * interval '1 hour', 'warning', '2025-11-18T12:00Z')",
         EPISODES,
     )
-    assert migrate.apply(former_database) == ["0017.observability", "0018.books"]
+    assert migrate.apply(former_database) == ["0017.observability", "0018.books", "0019.duties"]
     rows = run(
         former_database,
         "SELECT key, severity, extract(hour FROM time)::int, state, alert_id, resolved_at, updated_at, time, subject, symbol FROM alerts",

@@ -464,7 +464,11 @@ def test_order_of_starting_does_not_matter(servers: Servers, raw_redis: redis_cl
         until(lambda: all(errors_of(one) for one in running.values()), 60, "an error of each process")
         stack.enter_context(listening(forward(int(place.split(":")[1])), port))
         until(lambda: all(has_recovered(one) for one in running.values()), 60, "the recovery of each process")
-        until(lambda: "relay connected" in running["hub"].output() and "active" in running["jobs"].output(), 60, "the work of hub and jobs")
+        until(
+            lambda: "relay connected" in running["hub"].output() and "duties are won" in running["jobs"].output(),
+            60,
+            "the work of hub and jobs",
+        )
         for one in running.values():
             [error] = errors_of(one)
             assert error.startswith(f"DATABASE_URL: no connection to PostgreSQL at 127.0.0.1:{port} as role ")

@@ -96,9 +96,9 @@ def test_next_start_makes_the_past_of_an_added_instrument(settings: Settings, bu
             " VALUES ('CARBON', 'Carbon', 'other', 2, 'synthetic', 'USD', 'crypto', 1.5, 1)"
         )
         [carbon] = [each for each in all_instruments(cursor) if each.symbol == "CARBON"]
-    make_pasts(context, first)
-    make_pasts(context, [*first, carbon])
-    make_pasts(context, [*first, carbon])
+    make_pasts(context, first, context.stop)
+    make_pasts(context, [*first, carbon], context.stop)
+    make_pasts(context, [*first, carbon], context.stop)
     with store.transaction() as cursor:
         cursor.execute("SELECT symbol, count(*) FROM candles GROUP BY symbol ORDER BY symbol")
         assert cursor.fetchall() == [("CARBON", 1440), ("EUR_USD", 1440), ("GBP_USD", 1440)]

@@ -80,8 +80,8 @@ def test_redis_listens_on_a_private_socket_and_on_no_port(redis: Started) -> Non
 def test_url_with_a_strange_path_reaches_redis(tmp_path: Path) -> None:
     with started(tmp_path / "a b#c?d%41") as one:
         bus = Bus(one.server.url, lambda: datetime.now(UTC))
-        bus.claim_leadership("token")
-        assert bus.leader() == "token"
+        bus.claim_leadership("token", "observer")
+        assert bus.leader("observer") == "token"
         bus.close()
 
 
@@ -196,6 +196,6 @@ def use_registry_and_checks(bus: Bus) -> None:
         bus.publish_check(b"check")
         assert received(checks, b"check", 20)
     assert bus.oldest_unstored_seconds(topics.PRICES) is None
-    bus.delete_old_reports()
+    bus.delete_old_keys()
     bus.remove_process("jobs@test")
     assert bus.processes(1_000) == []

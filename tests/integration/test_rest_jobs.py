@@ -16,6 +16,7 @@ from db.job_runs import begin_run, end_run, write_jobs
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.support.listings import get
+from tests.support.registry import put_report
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -36,7 +37,8 @@ def test_jobs_lists_each_job_with_its_runs(client: FlaskClient, store: Store) ->
         end_run(cursor, begin_run(cursor, "hourly_job", FIRST, FIRST), FIRST + timedelta(seconds=1, milliseconds=250), rows=196)
         begin_run(cursor, "retention", FIRST - DAY, FIRST)
     body = get(client, "/jobs")
-    assert list(body) == ["jobs", "count", "timestamp"]
+    assert list(body) == ["jobs", "count", "duties", "timestamp"]
+    assert body["duties"] == []
     assert body["count"] == 4
     assert body["jobs"] == [
         {"id": "fresh", "schedule": "daily", "next_run": format_time(SOON), "last_run": None},
@@ -96,3 +98,16 @@ def test_error_of_a_failed_job_reveals_no_secret(settings: Settings, bus: Bus, s
 def test_jobs_list_before_the_first_scheduler_is_empty(client: FlaskClient) -> None:
     body = get(client, "/jobs")
     assert (body["jobs"], body["count"]) == ([], 0)
+
+
+def test_jobs_lists_each_duty_with_its_process(client: FlaskClient, bus: Bus, clock: Callable[[], datetime]) -> None:
+    since = format_time(clock())
+    put_report(bus, "jobs@a1", duties={"held": {"timed": since, "write:0": since}, "globs": [], "backend": 7})
+    put_report(bus, "jobs@a2", acting=False, duties={"held": {"source:oanda": since}, "globs": ["source:*"], "backend": 8})
+    put_report(bus, "jobs@a3", acting=False, now=clock() - timedelta(seconds=8), duties={"held": {"roll_up": since}})
+    put_report(bus, "jobs@a4", acting=False, duties={"held": 7})
+    assert get(client, "/jobs")["duties"] == [
+        {"duty": "source:oanda", "process": "jobs@a2", "since": since},
+        {"duty": "timed", "process": "jobs@a1", "since": since},
+        {"duty": "write:0", "process": "jobs@a1", "since": since},
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from config.process.duties import duties_of
 from config.settings import Settings, SourceSpec, load
 from config.venues import VENUES, Venue, trade_venues
 from db.admission import Refusals
@@ -21,13 +22,16 @@ from db.messages import Tick, Trade
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
 from jobs.backfill.request import SOURCES
+from jobs.duties.holding import Holding
+from jobs.duties.works import JobWorks
+from jobs.feeding import Feeding
 from jobs.feeds.base import Source, TradePage
 from jobs.feeds.context import SourceContext
 from jobs.gaps.filler import Filling
 from jobs.gaps.trades import TradeGaps
 from jobs.runtime.context import JobContext
-from jobs.services import fill_gaps, ingest, write_prices, write_trades
-from jobs.venues import VENUE_PARTS, VenueParts, build, configured, gap_fillers
+from jobs.scheduler import services
+from jobs.venues import VENUE_PARTS, VenueParts, build, configured
 from tests.conftest import until
 from tests.support.instruments import make_instrument
 from tests.support.registry import report_sources
@@ -104,18 +108,19 @@ def context(venue: Venue, settings: Settings, bus: Bus, store: Store) -> JobCont
 
 
 @contextmanager
-def running(context: JobContext, *services: Callable[[JobContext], None]) -> Iterator[None]:
-    threads = [threading.Thread(target=service, args=(context,)) for service in services]
-    for thread in threads:
-        thread.start()
+def running(context: JobContext, *duties: str) -> Iterator[None]:
+    """Do the work of these duties, as a process that has won them."""
+    feeding = Feeding(context)
+    works = JobWorks(context, feeding, services(feeding))
+    holdings = [Holding(duty, 0) for duty in duties]
+    works.begin(holdings)
     try:
         yield
     finally:
-        context.stop.set()
-        context.stop_writing.set()
-        for thread in threads:
-            thread.join(20)
-        assert not any(thread.is_alive() for thread in threads)
+        for holding in holdings:
+            holding.stop.set()
+        until(lambda: all(map(works.is_over, duties)), 20, "the end of the works")
+        works.close()
         assert not context.failed.is_set()
 
 
@@ -148,16 +153,15 @@ def test_added_venue_is_built(context: JobContext) -> None:
 
 
 def test_added_venue_is_published_stored_and_filled(context: JobContext, store: Store) -> None:
-    assert [filler.name for filler in gap_fillers(context)] == ["toyex"]
-    with running(context, ingest, write_prices, write_trades, fill_gaps):
+    assert duties_of(context.settings.sources)[:3] == ("source:toyex", "write:0", "gaps:toyex")
+    with running(context, "source:toyex", "write:0", "gaps:toyex"):
         until(lambda: len(stored_trades(store)) == 12, what="all trades of the history")
     assert stored_trades(store) == [trade(number) for number in range(1, 13)]
 
 
 def test_jobs_start_no_source_for_scenarios(context: JobContext) -> None:
     context = replace(context, settings=replace(context.settings, sources=(SourceSpec("scenario"), SourceSpec("toyex"))))
-    assert [filler.name for filler in gap_fillers(context)] == ["toyex"]
-    with running(context, ingest):
+    with running(context, "source:toyex"):
         until(lambda: [each.report()["state"] for each in context.acting.statuses] == ["live"], what="a live source")
         assert [each.name for each in context.acting.statuses] == ["toyex"]
         assert context.bus.fed_by() == {COIN: "toyex"}
@@ -166,7 +170,7 @@ def test_jobs_start_no_source_for_scenarios(context: JobContext) -> None:
 @pytest.fixture
 def reported(context: JobContext, bus: Bus, store: Store) -> Iterator[FlaskClient]:
     """REST while jobs run with the added venue as the only source."""
-    with running(context, ingest):
+    with running(context, "source:toyex"):
         until(lambda: [each.report()["state"] for each in context.acting.statuses] == ["live"], what="a live source")
         report_sources(bus, {each.name: each.report() for each in context.acting.statuses})
         yield create_app(context.settings, bus, store, utc_now, "1").test_client()

@@ -14,7 +14,8 @@ from typing import Any, cast
 import pytest
 
 from config.settings import SourceSpec
-from db.bus import BusError, BusFull
+from db.bus import BusError, BusFenced, BusFull
+from db.bus.fence import NO_FENCE, Fence
 from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
@@ -70,13 +71,15 @@ class MemoryBus:
     def __init__(self, *refusals: Exception | str | None) -> None:
         self.refusals = list(refusals)
         self.offered: list[str | None] = []
+        self.fences: list[Fence] = []
         self.taken: dict[str | None, list[Tick]] = {}
         self.changes: list[tuple[str, str]] = []
         self.trades: dict[str, list[Trade]] = {}
         self.reporting: Exception | None = None
 
-    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> None:
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None, *, fence: Fence = NO_FENCE) -> None:
         self.offered.append(batch_id)
+        self.fences.append(fence)
         refusal = self.refusals.pop(0) if self.refusals else None
         if isinstance(refusal, Exception):
             raise refusal
@@ -84,7 +87,7 @@ class MemoryBus:
         if refusal == "lost":
             raise BusError("the answer was lost")
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> None:
         self.trades.setdefault(batch_id, list(trades))
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
@@ -521,3 +524,30 @@ def test_refusals_are_logged_once_per_kind_and_minute(caplog: pytest.LogCaptureF
         states_of([400] * 25 + [0] + [400] * 25 + [0] + [400] * 25)
     lines = [vars(record) for record in caplog.records if record.levelname == "WARNING"]
     assert [(line["kind"], line["count"]) for line in lines] == [("time_in_future", 1), ("time_in_future", 58)]
+
+
+class Permitted:
+    """A permit whose number rises if `renews`, when the bus has refused it."""
+
+    def __init__(self, *, renews: bool) -> None:
+        self.fence = Fence("source:one", 1)
+        self.refused: list[tuple[Fence, int]] = []
+        self._renews = renews
+
+    def refuse(self, fence: Fence, stored: int) -> None:
+        self.refused.append((fence, stored))
+        if self._renews:
+            self.fence = Fence("source:one", stored + 1)
+
+
+@pytest.mark.parametrize("renews", [True, False])
+def test_fenced_batch_is_published_again_under_a_higher_number_or_never(renews: bool) -> None:
+    time, bus = FakeTime(20), MemoryBus(None, BusFenced(7))
+    status, permit = Status("one", time.utc, threading.Event()), Permitted(renews=renews)
+    admission = SourceAdmission(status, CALENDARS, time.utc, monotonic=time.monotonic)
+    source = Scripted([1, 2, 3])
+    Ingest(source, bus, status, admission, max_attempts=3, permit=permit, jitter=lambda: 1.0, monotonic=time.monotonic).run(time)
+    assert permit.refused == [(Fence("source:one", 1), 7)]
+    assert bus.bids() == (["1.11", "1.21", "1.31"] if renews else ["1.11"])
+    assert [fence.number for fence in bus.fences] == ([1, 1, 8, 8] if renews else [1, 1])
+    assert status.counts.retries.values()["fenced",] == 1

@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,11 +16,13 @@ from config.gunicorn import acceptor as rest_loops
 from config.loops import ENDED, EXIT_CODE, BeatingStop, Heartbeats, ProcessEnd, keep
 from config.process.watchdog import OsThreads, Watchdog
 from db.timestamps import utc_now
-from jobs import scheduler, services
+from jobs import scheduler
+from jobs.duties.holding import Holding
+from jobs.duties.works import JobWorks, Services
 from jobs.feeds.base import State
 from jobs.feeds.ingest import Ingest, Ingestion
 from jobs.feeds.status import Reporter
-from jobs.runtime.context import JobContext, Service
+from jobs.runtime.context import JobContext
 from tests.conftest import until
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ TABLE: dict[str, Start] = {
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
     "jobs/runtime/elected.py:run_elected": Start("jobs, books, observer", ("election", "report")),
-    "jobs/runtime/election.py:_lead": Start("jobs, books, observer", ("jobs", "books", "observer")),
+    "jobs/runtime/election.py:_lead": Start("books, observer", ("books", "observer")),
     "jobs/runtime/threads.py:run_loops": Start(
         "books, observer",
         (
@@ -81,12 +82,15 @@ TABLE: dict[str, Start] = {
             *("observer-roll-up", "observer-prices", "observer-trades", "observer-trips", "observer-quality"),
         ),
     ),
-    "jobs/scheduler.py:_thread": Start(
-        "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
+    "jobs/scheduler.py:_thread": Start("jobs", ("scheduler", "clock-steps"), "catch-up, lead"),
+    "jobs/duties/works.py:_thread": Start(
+        "jobs",
+        (*("write_prices", "write_trades", "write_books"), *("roll_up", "publish_alerts", "timed"), *("gaps-oanda", "gaps-binance")),
+        "duties that go to another process",
     ),
-    "jobs/services.py:ingest": Start("jobs", ("instruments",)),
-    "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
-    "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
+    "jobs/feeding.py:_long_lived": Start("jobs", ("instruments",), "the start of sources"),
+    "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-reporter",)),
+    "jobs/feeds/ingest.py:add": Start("jobs", ("ingest-SOURCE",), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),
     "health/measures/performance_lines.py:start": Start("jobs, books, observer", ("performance-log",)),
     "ops/log_forwarder.py:start": Start("all", ("log-forwarder",)),
@@ -225,11 +229,24 @@ def ended(context: JobContext, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @ENDS
-@pytest.mark.parametrize("job", [job for job in scheduler.JOBS if isinstance(job, Service)], ids=lambda job: job.id)
-def test_service_that_ends_ends_jobs(job: Service, broken: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("duty", "loops"),
+    [
+        ("write:0", ["write_books", "write_prices", "write_trades"]),
+        ("gaps:nowhere", ["gaps-nowhere"]),
+        *((name, [name]) for name in ("roll_up", "publish_alerts", "timed")),
+    ],
+)
+def test_loop_of_a_duty_that_ends_ends_jobs(
+    duty: str, loops: list[str], broken: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     shared = context()
-    scheduler._service_thread(replace(job, run=broken), shared).start()
-    assert ended(shared, caplog) == [job.id]
+    known = scheduler.services(cast(Any, None))
+    loop_of_each = Services(dict.fromkeys(known.writers, broken), broken, dict.fromkeys(known.others, broken))
+    works = JobWorks(shared, cast(Any, None), loop_of_each)
+    works.begin([Holding(duty, 1)])
+    until(lambda: works.is_over(duty), 5, "the end of its threads")
+    assert sorted(ended(shared, caplog)) == loops
     assert shared.stop.is_set()
 
 
@@ -264,20 +281,6 @@ def test_source_that_is_over_does_not_end_jobs(monkeypatch: pytest.MonkeyPatch, 
     assert not shared.failed.is_set()
     assert ingestion.stop()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
-
-
-@ENDS
-def test_gap_filler_that_ends_ends_jobs(
-    broken: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Filler:
-        name = "nowhere"
-        run = staticmethod(broken)
-
-    shared = context()
-    monkeypatch.setattr(services, "gap_fillers", lambda context: [Filler()])
-    services.fill_gaps(shared)
-    assert ended(shared, caplog) == ["gaps-nowhere"]
 
 
 @ENDS

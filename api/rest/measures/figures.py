@@ -1,55 +1,64 @@
-"""The JSON of `/metrics`: figures of the acting jobs process, under established names."""
+"""The JSON of `/metrics`: figures of all jobs processes, under established names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from db import topics
 from db.timestamps import format_time
 from health.reports import Report
+from health.sources import reported_sources
 
-_RATES = ("tradesPerSecond", "averageLatency", "batchProcessingTime")
 _COUNTS = ("errorCount", "reconnectionCount", "totalTrades", "totalBatches")
 _LIVE = "live"
 _LARGEST = 2**52  # two of them add up to an exact number of JSON
 _BUFFERED = (topics.PRICES, topics.TRADES)
 
 
-def figures(jobs: Report | None, now: datetime, *, database_connected: bool) -> dict[str, Any]:
-    """Return the answer. `jobs` is the report of the acting jobs process, None if none reports.
+def figures(jobs: Sequence[Report], acting: Report | None, now: datetime, *, database_connected: bool) -> dict[str, Any]:
+    """Return the answer. `jobs` are the reports of the living jobs processes. `acting` is the one
+    with the timed jobs, None if none has them.
 
-    Without a report, figures are 0. So is each figure that the report does not have.
+    Rates and counts are added. Each mean is weighted with the number of its values. Without a
+    report, figures are 0. So is each figure that a report does not have.
     """
-    reported = {} if jobs is None else jobs.part("metrics").get("performance")
-    measured = reported if isinstance(reported, Mapping) else {}
-    rates = {name: float(_number(measured.get(name))) for name in _RATES}
-    counts = {name: int(_number(measured.get(name))) for name in _COUNTS}
+    measured = [found for report in jobs if isinstance(found := report.part("metrics").get("performance"), Mapping)]
+    counts = {name: int(_sum(each.get(name) for each in measured)) for name in _COUNTS}
     return {
         "timestamp": format_time(now),
         "performance": {
-            "tradesPerSecond": rates["tradesPerSecond"],
-            "averageLatency": rates["averageLatency"],
+            "tradesPerSecond": float(_sum(each.get("tradesPerSecond") for each in measured)),
+            "averageLatency": _mean(measured, "averageLatency", "measuredRecords"),
             "errorCount": counts["errorCount"],
             "reconnectionCount": counts["reconnectionCount"],
-            "memoryUsage": 0 if jobs is None else int(_number(jobs.part("resources").get("rss_bytes"))),
-            "batchProcessingTime": rates["batchProcessingTime"],
+            "memoryUsage": 0 if acting is None else int(_number(acting.part("resources").get("rss_bytes"))),
+            "batchProcessingTime": _mean(measured, "batchProcessingTime", "measuredBatches"),
         },
         "status": {
-            "isRunning": jobs is not None,
-            "binanceConnected": jobs is not None and _source_state(jobs, "binance") == _LIVE,
+            "isRunning": acting is not None,
+            "binanceConnected": _source_state(jobs, "binance") == _LIVE,
             "databaseConnected": database_connected,
-            "bufferSize": 0 if jobs is None else _unstored(jobs),
+            "bufferSize": 0 if acting is None else _unstored(acting),
             "totalTrades": counts["totalTrades"],
             "totalBatches": counts["totalBatches"],
-            "uptime": 0.0 if jobs is None else round(max(0.0, (now - jobs.started).total_seconds()), 3),
+            "uptime": 0.0 if acting is None else round(max(0.0, (now - acting.started).total_seconds()), 3),
         },
     }
 
 
-def _source_state(jobs: Report, name: str) -> object:
-    found: object = jobs.part("sources").get(name, {}).get("state")
+def _mean(measured: Sequence[Mapping[str, Any]], name: str, weight: str) -> float:
+    """The mean of all processes; one without a number of values counts as one value."""
+    weights = [_number(each.get(weight, 1)) for each in measured]
+    total = sum(weights)
+    if len(measured) == 1 or not total:
+        return float(max((_number(each.get(name)) for each in measured), default=0))
+    return round(sum(_number(each.get(name)) * number for each, number in zip(measured, weights, strict=True)) / total, 3)
+
+
+def _source_state(jobs: Sequence[Report], name: str) -> object:
+    found: object = reported_sources(jobs, ()).get(name, {}).get("state")
     return found
 
 

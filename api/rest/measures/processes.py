@@ -31,7 +31,9 @@ class AllProcesses:
         processes = self._watch.present_processes()
         living = [each for each in processes if each.name != own and not each.is_down(self._timing.down)]
         acting = {report.name for report in acting_reports(living)}
-        found |= {each.name: _families(each.report, acting) for each in living if each.report is not None}
+        reports = [each.report for each in living if each.report is not None]
+        reports.sort(key=lambda report: report.at, reverse=True)
+        found |= {report.name: _families(report, acting) for report in reports}
         merged = merge(found, rest=own if self._workers == 1 else None)
         if processes:
             merged[_AGE] = [("", {"process": each.name}, each.age_seconds) for each in processes]
@@ -39,6 +41,9 @@ class AllProcesses:
 
 
 def _families(report: Report, acting: set[str]) -> Families:
-    """The families of a report. Of two processes that claim to act, the newer report counts."""
+    """The families of a report. All jobs processes count, because they share the duties.
+
+    Of two other processes that claim to act, the newer report counts.
+    """
     families = read_families(report.role, report.part("metrics").get("families"))
-    return families if report.name in acting or report.role in ("hub", "rest") else without_acting(families)
+    return families if report.name in acting or report.role in ("hub", "rest", "jobs") else without_acting(families)

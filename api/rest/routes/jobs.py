@@ -12,15 +12,17 @@ from config.secrets import Scrubber, scrub
 from config.settings import Settings
 from db.job_runs import JobState, job_states
 from db.timestamps import format_time
+from health.duties import FRESH, held_duties
+from health.system.state import living_reports
 
 routes = Routes("jobs", "Jobs and their schedules")
 
 
 @routes.get("/jobs", JobsSchema, scope=OBSERVE)
 def jobs() -> Any:
-    """All jobs of the active scheduler by name, with their last runs.
+    """All jobs by name, with their last runs, and the duties of the jobs processes.
 
-    None if no scheduler has run yet.
+    No job is there before the first scheduler has run. Without Redis there are no duties.
     """
     app = context()
     with app.store.transaction() as cursor:
@@ -34,7 +36,10 @@ def jobs() -> Any:
         }
         for state in states
     ]
-    return {"jobs": found, "count": len(found), "timestamp": format_time(app.clock())}
+    app.watch.verdict()  # reads the registry if no thread does
+    held = held_duties(living_reports(app.watch.present_processes(), "jobs", FRESH))
+    duties = [{"duty": row.duty, "process": row.process, "since": row.since} for row in sorted(held, key=lambda row: row.duty)]
+    return {"jobs": found, "count": len(found), "duties": duties, "timestamp": format_time(app.clock())}
 
 
 def _run(state: JobState, settings: Settings) -> dict[str, Any] | None:

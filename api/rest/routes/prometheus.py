@@ -12,7 +12,7 @@ from api.rest.routing import Routes
 from api.rest.schemas.observability.prometheus import FiguresSchema, FormatQuery, FormatQuerySchema
 from config.exposition import render, represent
 from health.probe import CONNECTED
-from health.system.state import acting_process
+from health.system.state import acting_process, living_reports
 from health.verdict import Verdict
 from health.watch import DATABASE
 
@@ -24,7 +24,7 @@ routes = Routes("prometheus", "Metrics for Prometheus")
 
 @routes.get("/metrics", FiguresSchema, scope=OBSERVE, takes=FormatQuerySchema, doc=_DOCUMENTED)
 def metrics(query: FormatQuery) -> Response:
-    """Metrics as text for Prometheus; figures of the jobs process as JSON.
+    """Metrics as text for Prometheus; figures of the jobs processes as JSON.
 
     JSON is the answer to `?format=json`, and to `Accept: application/json` unless a text form has a
     higher `q`. Every other request is answered with text: OpenMetrics if `Accept` names it, else
@@ -44,5 +44,6 @@ def _text(text: bytes, content_type: str) -> Response:
 
 
 def _figures(app: AppContext, verdict: Verdict) -> Response:
-    jobs = acting_process(app.watch.present_processes(), "jobs")
-    return exact(figures(jobs, app.clock(), database_connected=app.watch.state(DATABASE, verdict) == CONNECTED))
+    processes = app.watch.present_processes()
+    jobs, acting = living_reports(processes, "jobs"), acting_process(processes, "jobs")
+    return exact(figures(jobs, acting, app.clock(), database_connected=app.watch.state(DATABASE, verdict) == CONNECTED))

@@ -21,7 +21,7 @@ class RunSchema(Schema):
 
 
 class JobSchema(Schema):
-    """One job of the active scheduler."""
+    """One job."""
 
     id = Str(required=True, metadata=about("Its name", example="hourly_job"))
     schedule = Str(required=True, metadata=about("In words, UTC", example="every hour at :00"))
@@ -29,9 +29,18 @@ class JobSchema(Schema):
     last_run = Nested(RunSchema, required=True, allow_none=True, metadata=about("Its last run, null without one; services have none"))
 
 
+class DutySchema(Schema):
+    """A duty that a jobs process has."""
+
+    duty = Str(required=True, metadata=about("Its name", example="source:binance"))
+    process = Str(required=True, metadata=about("Name of its process in the registry", example="jobs@a1"))
+    since = NullableText("Time at which the process won it", format="date-time")
+
+
 class JobsSchema(Schema):
-    """Every job."""
+    """Every job, and every duty with its process."""
 
     jobs = List(Nested(JobSchema), required=True)
-    count = Int(required=True)
+    count = Int(required=True, metadata=about("Number of jobs"))
+    duties = List(Nested(DutySchema), required=True)
     timestamp = output_time("Time of the answer")

@@ -1,4 +1,4 @@
-"""Shared state of the processes: the active jobs process, changes of sources and of keys."""
+"""Shared state of the processes: active processes, changes of sources and of keys."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Board(Connection):
     Every method raises `BusError`.
     """
 
-    def claim_leadership(self, token: str, role: str = "jobs") -> None:
+    def claim_leadership(self, token: str, role: str) -> None:
         """Record that the process of this role with this token is the active one."""
         with translated():
             self._redis.set(topics.leader_key(role), token)
 
-    def leader(self, role: str = "jobs") -> str | None:
+    def leader(self, role: str) -> str | None:
         """The token of the process of this role that became active last; None if there was none."""
         with translated():
             found = self._redis.get(topics.leader_key(role))
@@ -39,10 +39,10 @@ class Board(Connection):
             pipe.execute()
         self.measured.published.add(row.name, "0")
 
-    def delete_old_reports(self) -> None:
-        """Delete the hash in which earlier versions kept the reports of sources."""
+    def delete_old_keys(self) -> None:
+        """Delete the reports of sources and the token of the jobs process of earlier versions."""
         with translated():
-            self._redis.delete(topics.OLD_SOURCES_KEY)
+            self._redis.delete(*topics.OLD_KEYS)
 
     def forget_former_numbers(self) -> None:
         """Delete the keys in which earlier versions kept epoch and numbers."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from db.bus import Publisher
+from db.bus.fence import NO_FENCE, Fence
 from db.instruments import all_instruments, calendars_of
 from db.messages import Tick, Trade
 from db.postgres import Store
@@ -27,12 +28,12 @@ class _CountedBus:
         self._bus = bus
         self._taken = taken
 
-    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> None:
-        self._bus.publish_prices(ticks, batch_id)
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None, *, fence: Fence = NO_FENCE) -> None:
+        self._bus.publish_prices(ticks, batch_id, fence=fence)
         self._taken(len(ticks))
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
-        self._bus.publish_trades(trades, batch_id)
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> None:
+        self._bus.publish_trades(trades, batch_id, fence=fence)
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
         return

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from config.process.duties import duties_of_settings
+from db.scenarios.files import has_books
 from db.timestamps import format_time
+from health.duties import FRESH, held_duties, held_wrongly
 from health.reports import Process, ProcessTable
+from health.system.state import living_reports
 from health.timing import DEFAULT
 from health.verdict import Verdict, judge
 from ops import status
@@ -23,7 +27,7 @@ _LOG = "GET /api/system/logs/recent, or LOG_FILE, has the cause"
 
 
 def processes(subject: Subject, evidence: Evidence) -> Result:
-    """All expected processes report, one of each role acts, and no part fails."""
+    """All expected processes report, one of each role acts, each duty has one, no part fails."""
     ended = _ended(subject)
     late = _late(subject, evidence)
     table = evidence.processes
@@ -34,7 +38,16 @@ def processes(subject: Subject, evidence: Evidence) -> Result:
     verdict = judge(expected, datetime.fromtimestamp(subject.now(), UTC), own={})
     down = [_down(process) for process in expected if process.is_down(DEFAULT.down)]
     text = f"{len(expected)} report: {', '.join(sorted(process.name for process in expected))}"
-    problems = [*ended, *down, *_malformed(table), *_failing(verdict, down), *_standing_by(expected), *_sources(verdict), *late]
+    problems = [
+        *ended,
+        *down,
+        *_malformed(table),
+        *_failing(verdict, down),
+        *_standing_by(expected),
+        *_duties(subject, expected),
+        *_sources(verdict),
+        *late,
+    ]
     return result("processes", text, problems)
 
 
@@ -75,6 +88,15 @@ def _standing_by(expected: Iterable[Process]) -> Iterable[Problem]:
         if not acts and role != "jobs":
             remedy = f"one {role} process must hold the lock of the database: check PostgreSQL, then restart it"
             yield failure(f"no {role} process acts", remedy)
+
+
+def _duties(subject: Subject, expected: Iterable[Process]) -> Iterable[Problem]:
+    """Duties that no jobs process has, or that several have; the verdict names missing jobs."""
+    reports = [report for report in living_reports(expected, "jobs", FRESH) if "duties" in report.body]
+    known = duties_of_settings(subject.settings, has_books) if reports else ()
+    for duty, number in held_wrongly(held_duties(reports, known)).items():
+        remedy = "give all jobs processes the same settings, and check JOBS_DUTIES; `manage.py duties` shows their duties"
+        yield failure(f"{number or 'no'} jobs process{'es have' if number else ' has'} the duty {duty}", remedy)
 
 
 def _sources(verdict: Verdict) -> Iterable[Problem]:

@@ -13,27 +13,29 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from config import VERSION
+from config.process.duties import TIMED_JOBS, duties_of_settings
 from db.bus import Bus
+from db.scenarios.files import has_books
 from db.timestamps import parse_time
+from jobs.duties.holding import Holding
+from jobs.duties.works import JobWorks
+from jobs.feeding import Feeding
 from jobs.observer import __main__ as observer_process
 from jobs.observer.collectors.base import ObserverContext
 from jobs.observer.parts import COLLECTORS
 from jobs.observer.process_report import ActingObserver, ObserverReport
-from jobs.runtime.context import JobContext, Service
+from jobs.runtime.context import JobContext
 from jobs.runtime.elected import stop_on_signals
-from jobs.runtime.own_report import OwnReport
 from jobs.runtime.reports import Acting, JobsReport
-from jobs.runtime.threads import run_loops
-from jobs.scheduler import JOBS, TIMED
+from jobs.scheduler import TIMED, services
 from ops import startup
 from ops.startup import Started
 from tests.web.screens.system import SteadySystem
 
-_ROUND_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5  # between two looks for a failure
 
 
 def _clock() -> Callable[[], datetime]:
@@ -71,17 +73,22 @@ def jobs() -> None:
     """The jobs process without its timer: sources, writers, roll-up, alerts."""
     clock, stop, acting = _clock(), threading.Event(), Acting()
     started = _start("jobs", clock)
-    context = JobContext(started.settings, started.bus, started.store, clock, stop, acting=acting)
-    acting.begin(clock())
+    context = JobContext(started.settings, started.bus, started.store, clock, acting=acting)
+    duties = duties_of_settings(started.settings, has_books)
+    acting.hold(duties, None, clock())
     triggers = {job.id: job.trigger for job in TIMED.values()}
     report = JobsReport(started.settings, started.bus, started.store, clock, triggers, acting)
-    services = {job.id: job.run for job in JOBS if isinstance(job, Service)}
-    loops = {name: partial(_serve, run, context) for name, run in services.items()}
-    _run("jobs", loops, report, stop)
-
-
-def _serve(run: Callable[[JobContext], object], context: JobContext, stop: threading.Event) -> None:
-    run(replace(context, stop=stop, stop_writing=stop))
+    feeding = Feeding(context)
+    works = JobWorks(context, feeding, services(feeding))
+    holdings = [Holding(duty, 0) for duty in duties if duty != TIMED_JOBS]
+    threading.Thread(target=report.run, args=(stop,), daemon=True).start()
+    stop_on_signals(stop)
+    works.begin(holdings)
+    while not stop.wait(_PAUSE_SECONDS) and not context.failed.is_set():
+        pass
+    for holding in holdings:
+        holding.stop.set()
+    works.close()
 
 
 def observer() -> None:
@@ -94,12 +101,6 @@ def observer() -> None:
     threading.Thread(target=report.run, args=(stop,), daemon=True).start()
     stop_on_signals(stop)
     observer_process.run(context, acting, stop)
-
-
-def _run(owner: str, loops: dict[str, Any], report: OwnReport, stop: threading.Event) -> None:
-    threading.Thread(target=report.run, args=(stop,), daemon=True).start()
-    stop_on_signals(stop)
-    run_loops(owner, loops, stop, round_seconds=_ROUND_SECONDS, stopping=lambda: None)
 
 
 if __name__ == "__main__":
