@@ -6,14 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from db.bounded import bounded_cursor, connect
+from db.bounded import bounded, bounded_cursor, connect
 from db.measures import Counts
-from db.postgres import Connection, Cursor, Store, StoreError, StoreTimeout, first_line, scalar
+from db.postgres import Connection, Cursor, Store, StoreError, StoreTimeout, first_line, one, scalar
+from db.server_facts import address_of
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +25,16 @@ BACK_SECONDS = 1.0  # below this lag reads return to the replica
 REPLICA, PRIMARY = "replica", "primary"
 
 # Without a receiver both positions stay equal, although the primary goes on.
-_LAG = """
-SELECT CASE
+_LAG = """CASE
   WHEN NOT pg_is_in_recovery() THEN 0
   WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
+  WHEN pg_last_xact_replay_timestamp() IS NULL THEN NULL
   ELSE greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()))
-END::float8
-"""
+END::float8"""
+_FACTS = f"""
+SELECT pg_is_in_recovery(), {_LAG}, current_setting('hot_standby_feedback')::boolean,
+       (SELECT setting::int FROM pg_settings WHERE name = 'max_standby_streaming_delay')
+"""  # noqa: S608
 
 Result = TypeVar("Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
@@ -112,13 +117,44 @@ class Replica:
         connection = self._open.pop(url, None) or connect(url, _ATTEMPT_SECONDS, end)
         try:
             cursor = bounded_cursor(connection, end)
-            cursor.execute(_LAG)
+            cursor.execute(f"SELECT {_LAG}")
             lag: float | None = scalar(cursor)
         except (psycopg2.Error, TimeoutError) as error:
             connection.close()
             raise StoreError(first_line(error)) from error
         self._open[url] = connection
         return lag
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFacts:
+    """Facts about one host of a URL of replicas.
+
+    `lag_seconds` is None if it is unknown, `delay_ms` is `max_standby_streaming_delay`: -1 for no
+    limit.
+    """
+
+    address: str
+    standby: bool
+    lag_seconds: float | None
+    feedback: bool
+    delay_ms: int
+
+
+def read_replicas(url: str, *, attempt_seconds: float, seconds: float) -> list[ReplicaFacts | str]:
+    """Return the facts about each host of the URL, or the reason why they cannot be read."""
+    found: list[ReplicaFacts | str] = []
+    end = time.monotonic() + seconds
+    for each in _each_host(url):
+        place = address_of(each)
+        address = f"{place.host}:{place.port}"
+        try:
+            with bounded(each, attempt_seconds=attempt_seconds, seconds=max(0.0, end - time.monotonic())) as cursor:
+                cursor.execute(_FACTS)
+                found.append(ReplicaFacts(address, *one(cursor)))
+        except StoreError as error:
+            found.append(f"{address}: {error}")
+    return found
 
 
 def _each_host(url: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from db.bounded import bounded
 from db.bus import Bus, Parked, Pending, RedisFacts
 from db.bus.processes.checks import pubsub_limit
 from db.diagnosis import DatabaseState
+from db.replicas import ReplicaFacts, read_replicas
 from db.rights import READER, WRITER
 from db.timestamps import utc_now
 from db.topics import REPORTS, STREAMS
@@ -29,6 +30,7 @@ from ops.servers import DOCTOR, EMBEDDED_BUS, Finding, Server
 
 _SPARE_SECONDS = 1.0  # beyond the limit of a check, in which its cause becomes known
 _GRACE_DAYS = 1  # until the retention job has dropped a partition
+_LIMITS = {"attempt_seconds": ATTEMPT_SECONDS, "seconds": WHOLE_SECONDS}
 NOT_STARTED = Missing("the server does not run")
 
 
@@ -50,6 +52,9 @@ class Evidence:
     database: Answer[DatabaseState]
     shares_sessions: Answer[bool]
     refusal: Answer[str | None]
+    pooled_shares: Answer[bool]
+    pooled_refusal: Answer[str | None]
+    replicas: Answer[list[ReplicaFacts | str]]
     bus_findings: Answer[list[Finding]]
     bus: Answer[BusState]
     processes: Answer[ProcessTable]
@@ -64,6 +69,7 @@ def gather(subject: Subject) -> Evidence:
         "rest": partial(read_rest, subject.rest_url, subject.key, ATTEMPT_SECONDS),
         "certificate": partial(certificate.expiry, subject.settings.hub_public_url, ATTEMPT_SECONDS),
         **(_database_tasks(subject, subject.database) if subject.database else {}),
+        **(_pooled_tasks(subject, subject.pooled) if subject.pooled else {}),
         **(_bus_tasks(subject, subject.bus) if subject.bus else {}),
     }
     found = read_all(tasks, WHOLE_SECONDS + _SPARE_SECONDS)
@@ -74,13 +80,29 @@ def gather(subject: Subject) -> Evidence:
 def _database_tasks(subject: Subject, server: Server) -> dict[str, Callable[[], Any]]:
     # The checks of a process, if the URL has the role of one.
     service = {READER: "hub", WRITER: "jobs"}.get(server.role, DOCTOR)
-    limits = {"attempt_seconds": ATTEMPT_SECONDS, "seconds": WHOLE_SECONDS}
-    return {
+    tasks: dict[str, Callable[[], Any]] = {
         "database_findings": partial(judge_database, service, server, probes=False),
         "database": partial(_database_state, subject, server.url),
-        "shares_sessions": partial(poolers.shares_sessions, server.url, **limits),
-        "refusal": partial(poolers.refusal, server.url, timeout_ms=subject.settings.db_timeout_ms, **limits),
+        "shares_sessions": partial(poolers.shares_sessions, server.url, **_LIMITS),
+        "refusal": partial(_refusal, subject, server, "jobs"),
     }
+    if url := subject.settings.database_read_url:
+        tasks["replicas"] = partial(read_replicas, url, **_LIMITS)
+    return tasks
+
+
+def _pooled_tasks(subject: Subject, server: Server) -> dict[str, Callable[[], Any]]:
+    return {
+        "pooled_shares": partial(poolers.shares_sessions, server.url, **_LIMITS),
+        "pooled_refusal": partial(_refusal, subject, server, "rest"),
+    }
+
+
+def _refusal(subject: Subject, server: Server, service: str) -> str | None:
+    """Return the refusal of the sessions of `service`, if they send their settings at the start."""
+    if subject.settings.pooler_of(service) != "none":
+        return None
+    return poolers.refusal(server.url, timeout_ms=subject.settings.db_timeout_ms, **_LIMITS)
 
 
 def _database_state(subject: Subject, url: str) -> DatabaseState:

@@ -19,6 +19,7 @@ CHECKS: dict[str, Judge] = {
     "ports": machine.ports,
     "PostgreSQL": database.postgres,
     "connection pooler": database.pooler,
+    "read replica": database.replica,
     "TimescaleDB": lambda _, evidence: timescale.judge(evidence.database),
     "Redis": bus.redis,
     "bus": bus.bus,

@@ -23,6 +23,7 @@ NEEDS_BUS = "start the embedded Redis with `manage.py up`, or set REDIS_URL to a
 class Subject:
     """The examined system. `database` and `bus` are None if an embedded server does not run.
 
+    `pooled` is the database of the hub and REST, if it has another address than `database`.
     `days` has the days for which the rows of a partitioned table are kept; 0: for ever. `key` is
     for requests to REST. `backup` is the directory of a backup. `lacking` has the problems of
     settings that only `up` and the jobs need. `now` returns Unix seconds.
@@ -37,6 +38,7 @@ class Subject:
     backup: Path | None = None
     lacking: Mapping[str, str] = field(default_factory=dict)
     now: Callable[[], float] = time.time
+    pooled: Server | None = None
 
     @property
     def rest_url(self) -> str:
@@ -71,6 +73,7 @@ def subject_of(
         system, lacking["HUB_DATA_DIR"] = None, f"its run.json cannot be read ({error.strerror}): run as its owner."
     database_url = system.database_url if system else chosen.database_direct_url
     redis_url = system.redis_url if system else chosen.redis_url
+    pooled = chosen.database_url
     database_setting = chosen.direct_setting if chosen.database_url else EMBEDDED_DATABASE
     bus_setting = chosen.redis_setting if chosen.redis_url else EMBEDDED_BUS
     return Subject(
@@ -83,4 +86,5 @@ def subject_of(
         backup,
         lacking,
         now,
+        checks.database_server(pooled, chosen.database_setting) if pooled and pooled != chosen.database_direct_url else None,
     )

@@ -81,7 +81,7 @@ def test_transaction_mode_is_found_with_its_remedy(system: Examined, round_robin
     assert result.status == "failure", as_text(found)
     [problem] = result.problems
     assert "DATABASE_URL leads to a pooler in transaction mode" in problem.detail
-    assert "a pooler in session mode for jobs, books, observer and migrate" in problem.remedy
+    assert "set DATABASE_DIRECT_URL to a direct address" in problem.remedy
     assert found["PostgreSQL"].status == "ok", as_text(found)
 
 
@@ -101,7 +101,23 @@ def test_pooler_that_refuses_our_sessions_is_found(system: Examined) -> None:
     with pgbouncer(system.database_url, "pool_mode = session") as url, system.with_(database_url=url):
         [problem] = system.results()["connection pooler"].problems
     assert (problem.status, "unsupported startup parameter" in problem.detail) == ("failure", True)
-    assert "ignore_startup_parameters = options" in problem.remedy
+    assert "DATABASE_POOLER" in problem.remedy
+
+
+def test_pooler_of_hub_and_rest_needs_its_mode(system: Examined) -> None:
+    with pgbouncer(system.database_url, "pool_mode = transaction") as url:
+        urls = {"DATABASE_URL": url, "DATABASE_DIRECT_URL": system.database_url}
+        results = []
+        for mode in ("transaction", "session", "none"):
+            with system.in_environ(**urls, DATABASE_POOLER=mode):
+                results.append(system.results()["connection pooler"])
+    assert [each.status for each in results] == ["ok", "failure", "failure"]
+    assert "the hub and REST use one in transaction mode" in results[0].detail
+    assert [each.remedy for each in results[1].problems] == ["DATABASE_POOLER=transaction"]
+    assert any("refuses the connections" in each.detail for each in results[2].problems)
+    with system.in_environ(DATABASE_URL="postgresql://x@127.0.0.1:1/x", DATABASE_DIRECT_URL=system.database_url):
+        [problem] = system.results()["connection pooler"].problems
+    assert (problem.status, problem.detail.startswith("DATABASE_URL: ")) == ("failure", True)
 
 
 def test_probe_leaves_no_value_on_the_sessions_of_a_pooler(servers: Servers) -> None:

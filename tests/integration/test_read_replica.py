@@ -22,6 +22,7 @@ from db.prices import PriceRow, insert_prices
 from db.replicas import Reads, Replica
 from ops import startup
 from tests.conftest import Servers, until
+from tests.support.examined import examined
 from tests.support.replica import Pair, primary_and_replica
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -34,6 +35,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder.chmod(0o755)
     with primary_and_replica(folder) as found:
         yield found
+
+
+def test_replica_that_has_replayed_no_change_yet_has_an_unknown_lag(pair: Pair) -> None:
+    """SQL's `greatest` would make 0 of an unknown lag."""
+    if pair.on_replica("SELECT pg_last_xact_replay_timestamp()") != [(None,)]:
+        pytest.skip("not the first test of the file: the replica has replayed a change")
+    with closing(Store(pair.replica_url)) as store, closing(Replica(pair.replica_url, store, 1.5)) as replica:
+        with pair.paused():
+            pair.on_primary("CREATE TABLE later ()", "DROP TABLE later")
+            positions = "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp()"
+            until(lambda: pair.on_replica(positions) == [(True, None)], what="a change that is not replayed")
+            replica.look()
+            assert (replica.lag, replica.usable) == (None, False)
+        pair.await_replay()
+        until(lambda: (replica.look(), replica.usable)[1], what="the replica close behind")  # type: ignore[func-returns-value]
 
 
 class Rest:
@@ -261,6 +277,35 @@ def test_replica_that_lags_most_decides(rest: Rest, pair: Pair) -> None:
     with pair.paused():
         rest.put_price()
         until(lambda: (lag_at(*ports) or 0) > 1.5, what="the lag of the second host")
+
+
+def test_doctor_examines_each_host(pair: Pair, servers: Servers, tmp_path: Path) -> None:
+    port = urlsplit(pair.replica_url).port
+    several = f"{pair.replica_url.split('@')[0]}@/tickwire?host=127.0.0.1,127.0.0.1,127.0.0.1&port={port},{urlsplit(pair.url).port},1"
+
+    def found(url: str) -> list[str]:
+        with system.in_environ(DATABASE_READ_URL=url):
+            return [f"{each.status}: {each.detail}" for each in system.results()["read replica"].problems]
+
+    pair.await_replay()
+    with examined(servers, tmp_path) as system:
+        assert system.results()["read replica"].detail == "not used: DATABASE_READ_URL is not set"
+        assert found(pair.replica_url) == [f"warning: `hot_standby_feedback` of 127.0.0.1:{port} is off: it cancels more reads"]
+        pair.configure("hot_standby_feedback", "on")
+        try:
+            assert found(pair.replica_url) == []
+            first, second = found(several)
+            assert first.startswith("failure: DATABASE_READ_URL: 127.0.0.1:1: ")
+            assert second.endswith("is no replica")
+            pair.configure("max_standby_streaming_delay", "1s")
+            with pair.paused():
+                pair.on_primary("CREATE TABLE later ()", "DROP TABLE later")
+                until(lambda: len(found(pair.replica_url)) == 2, what="the lag")
+                assert "the lag of" in found(pair.replica_url)[0]
+                assert "is 1000 ms: 30 s are needed" in found(pair.replica_url)[1]
+        finally:
+            pair.configure("max_standby_streaming_delay", "30s")
+            pair.configure("hot_standby_feedback", "off")
 
 
 def test_without_the_setting_everything_reads_from_the_primary(servers: Servers, bus: Bus, settings: Settings, store: Store) -> None:
