@@ -100,8 +100,9 @@ class Settings:
     # Seconds.
     websocket_ping_interval: int = _var(WholeNumber(load_default=25, validate=_AT_LEAST_ONE))
     websocket_ping_timeout: int = _var(WholeNumber(load_default=5, validate=_AT_LEAST_ONE))
-    # Bytes that may wait for a slow client, and seconds for which its socket may accept nothing,
-    # before it is disconnected. Prices conflate to the latest per instrument before that.
+    # Bytes that may wait for a slow client, unsent ones in the kernel included, and seconds for
+    # which its socket may accept nothing, before it is disconnected. Prices conflate to the latest
+    # per instrument before that.
     outbox_limit_bytes: int = _var(WholeNumber(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
     outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
     # The loop that sends a broadcast: auto (in C if the extension is installed), python or c.

@@ -33,6 +33,8 @@ from config.process.watchdog import OsThreads, Watchdog
 
 log = logging.getLogger("hub.worker")
 
+_TCP_NOTSENT_LOWAT = 25
+UNSENT_BYTES = 16_384  # of one client in the kernel, above which its socket takes no more
 _IDLE_SECONDS = 60.0  # limit for the wait for a request, or for the rest of one
 _ACCEPT_SECONDS = 5.0  # longest wait for a connection, then the acceptor beats
 _CONNECTIONS_PER_TURN = 32  # accepted before other work of the loop
@@ -90,7 +92,7 @@ class EventletWorker(Worker):  # type: ignore[misc]
         return not self.alive or os.getppid() != self.ppid
 
     def _serve(self, listener: socket.socket) -> None:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+        set_options(listener)
         HEARTBEATS.expect("acceptor", 2 * _ACCEPT_SECONDS)
         eventlet.wsgi.server(
             _Listener(listener, ACCEPTOR, getattr(self.wsgi, "arrivals", None)),
@@ -103,6 +105,16 @@ class EventletWorker(Worker):  # type: ignore[misc]
             debug=False,
             socket_timeout=_IDLE_SECONDS,
         )
+
+
+def set_options(listener: socket.socket) -> None:
+    """Set the options that accepted sockets inherit."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        # Otherwise `send()` takes 4 MB for a client that does not read: minutes of old prices.
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    except OSError as error:
+        log.warning("the kernel may keep megabytes for each slow client", extra={"option": "TCP_NOTSENT_LOWAT", "reason": str(error)})
 
 
 def _is_ending() -> bool:

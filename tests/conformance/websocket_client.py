@@ -37,7 +37,8 @@ class Closed(Exception):
 class WebSocket:
     """A WebSocket.
 
-    If `opened` is set, it reads the Engine.IO open packet into `opened`.
+    If `opened` is set, it reads the Engine.IO open packet into `opened`. `receive_bytes` is the
+    size of its receive buffer, if it must be small.
     """
 
     def __init__(
@@ -49,8 +50,13 @@ class WebSocket:
         query: str | None = None,
         opened: bool = True,
         headers: dict[str, str] | None = None,
+        receive_bytes: int | None = None,
     ) -> None:
-        self._sock = socket.create_connection((server.host, server.port), timeout=SECONDS)
+        self._sock = socket.socket()
+        if receive_bytes is not None:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self._sock.settimeout(SECONDS)
+        self._sock.connect((server.host, server.port))
         self._buffer = b""
         self.pongs: list[bytes] = []  # answers of the server to WebSocket pings
         if query is None:

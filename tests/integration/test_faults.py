@@ -392,7 +392,8 @@ def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Set
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     bus.set_instruments(CALENDARS)
     pairs = ("EUR_USD", "GBP_USD")
-    batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 1000
+    # About 150 KB: a burst above OUTBOX_LIMIT_BYTES would conflate at healthy clients too.
+    batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 250
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
         for client in (healthy, stuck):
             client.wait("connection_established")
@@ -418,7 +419,7 @@ def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Set
 def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     bus.set_instruments(CALENDARS)
-    batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 2000
+    batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 150  # less than the limit
     web = Web("hub", config, tmp_path / "hub.log", OUTBOX_TIMEOUT="1", OUTBOX_LIMIT_BYTES="65536")
     with web as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
         healthy.call("subscribe", {"pairs": "EUR_USD"})

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from config.settings import Settings
 from db.bus import Bus
-from ops import running
 from tests.conftest import until
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
-
-
-def relayed_by(hub: Web) -> int:
-    """Return the messages that the hub has relayed, without a request of a client."""
-    text = running.get(hub.url, "/hub/metrics", 10)[1].decode()
-    return sum(int(float(number)) for number in re.findall(r"^tickwire_hub_relayed_total\{.*\} (\S+)$", text, re.MULTILINE))
 
 
 def test_interval_delays_broadcasts_alone(settings: Settings, bus: Bus, tmp_path: Path) -> None:
@@ -35,7 +27,7 @@ def test_interval_delays_broadcasts_alone(settings: Settings, bus: Bus, tmp_path
         publish(2)
         client.wait("price_update", 5)
         publish(1)
-        until(lambda: relayed_by(hub) == relayed + 6, what="the last price in the hub")
+        until(lambda: hub.metric("tickwire_hub_relayed_total") == relayed + 6, what="the last price in the hub")
         hub.ask_to_stop()
         client.wait("error")
         assert client.seqs() == [1, 2, 3, 4, 5, 6], "the end of the hub sends what waits"

@@ -331,7 +331,7 @@ def test_client_that_stops_reading_gets_the_latest_candle_and_a_gap_notice(hub: 
         for client in (healthy, stuck):
             client.wait("connection_established")
             client.call("subscribe", {"candles": [EUR_1M, GBP_1M]})
-        batch = [(pair, "1m", candle(0)) for pair in ("EUR_USD", "GBP_USD")] * 1000
+        batch = [(pair, "1m", candle(0)) for pair in ("EUR_USD", "GBP_USD")] * 250  # less than OUTBOX_LIMIT_BYTES
         published = 0
         os.kill(stuck.pid, signal.SIGSTOP)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -132,6 +133,12 @@ class Web(Running):
 
     def await_ready(self) -> None:
         until(self._answers, 60, f"an answer of {self.argv[-1]}")
+
+    def metric(self, name: str) -> int:
+        """Return the value of a metric of this process, summed over its labels."""
+        with urllib.request.urlopen(f"{self.url}/hub/metrics", timeout=10) as answer:  # noqa: S310
+            text = answer.read().decode()
+        return sum(int(float(number)) for number in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
 
     def _answers(self) -> bool:
         assert self.popen is not None

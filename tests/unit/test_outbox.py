@@ -524,3 +524,73 @@ def test_gap_notice_comes_from_the_function_given_at_construction(owner: Owner) 
     outbox = Outbox(owner, LIMIT, lambda dropped: text(b"4%d" % sum(dropped.values())))
     push(outbox, [price("EUR_USD", seq) for seq in range(40)])
     assert [frame.packet for frame in outbox.take(10**6)][1:] == [b"439"]
+
+
+class Kernel:
+    """The number of unsent bytes that the kernel reports, and how often it was read."""
+
+    def __init__(self, unsent: int) -> None:
+        self.unsent = unsent
+        self.reads = 0
+
+    def count(self, fd: int) -> int:
+        self.reads += 1
+        return self.unsent
+
+
+def with_kernel(owner: Owner, unsent: int, room: int = 0) -> tuple[Outbox, Socket, Kernel]:
+    outbox, socket, kernel = Outbox(owner, LIMIT), Socket(room), Kernel(unsent)
+    outbox.open(socket.send, UNUSED, kernel.count)
+    return outbox, socket, kernel
+
+
+@pytest.mark.parametrize(("beyond", "conflated"), [(-1, False), (0, False), (1, True)])
+def test_conflation_begins_when_outbox_and_kernel_exceed_the_limit_together(beyond: int, conflated: bool, owner: Owner) -> None:
+    frames = [price("EUR_USD", seq) for seq in range(4)]
+    outbox, _, _ = with_kernel(owner, LIMIT - 4 * PRICE_SIZE + beyond)
+    push(outbox, frames)
+    assert outbox.conflated == (3 if conflated else 0)
+    assert not owner.calls["overflowed"]
+
+
+def test_kernel_is_read_when_the_socket_is_full_and_at_the_limit_alone(owner: Owner) -> None:
+    outbox, socket, kernel = with_kernel(owner, LIMIT - 3 * PRICE_SIZE, room=10**6)
+    push(outbox, [price("EUR_USD", 0)])
+    assert kernel.reads == 0, "the fast path reads nothing"
+    socket.room = 0
+    for seq in range(1, 4):
+        push(outbox, [price("EUR_USD", seq)])
+    assert (kernel.reads, outbox.conflated) == (1, 0)
+    kernel.unsent = 0  # the client has read a part meanwhile
+    push(outbox, [price("EUR_USD", 4)])
+    assert (kernel.reads, outbox.conflated) == (2, 0)
+    kernel.unsent = LIMIT
+    while not outbox.conflated:
+        push(outbox, [price("EUR_USD", 5)])
+    assert outbox.size == PRICE_SIZE
+    kernel.unsent, socket.room = 7, 5
+    outbox.drain()
+    reads = kernel.reads
+    socket.room = 10**6
+    outbox.drain()
+    assert outbox.idle
+    assert kernel.reads == reads, "an empty outbox needs no number"
+
+
+def test_unsent_bytes_disconnect_nobody(owner: Owner) -> None:
+    """Bytes in the kernel conflate prices; a client is slow if its waiting bytes are too many."""
+    outbox, _, _ = with_kernel(owner, 10 * LIMIT)
+    push(outbox, [alert(1), alert(2)])
+    assert owner.calls == {"blocked": 1}
+    while outbox.size <= LIMIT:
+        push(outbox, [alert(3)])
+    assert owner.calls["overflowed"] == 1
+
+
+def test_shut_outbox_counts_no_kernel(owner: Owner) -> None:
+    outbox, _, kernel = with_kernel(owner, LIMIT)
+    push(outbox, [price("EUR_USD", 1)])
+    reads = kernel.reads
+    outbox.shut()
+    push(outbox, [price("EUR_USD", seq) for seq in range(4)])
+    assert (kernel.reads, outbox.conflated) == (reads, 0)

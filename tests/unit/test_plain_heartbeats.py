@@ -13,7 +13,7 @@ from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.places import Places
 from api.hub.transport.limits.totals import ConnectionTotals
 from api.hub.transport.plain_socket import PING, PlainSocket
-from api.hub.transport.websocket import WebSocket
+from api.hub.transport.websocket import Taken, WebSocket
 from api.hub.transport.wire import close_frame, text
 from tests.unit.test_plain_socket import Sock, StillLoop
 
@@ -45,7 +45,7 @@ class Sockets:
         peer = self.sockets.add(name, "127.0.0.1", self.handler, text_heartbeat=text_heartbeat)
         if joined:
             self.sockets.joined(peer)
-        peer.open_socket(WebSocket(sock, self.engine.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
+        peer.open_socket(WebSocket(Taken(sock), self.engine.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
         return peer
 
     def after(self, seconds: float) -> None:

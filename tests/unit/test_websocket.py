@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
 
 from api.hub.transport.host import Limits
-from api.hub.transport.websocket import Taken, WebSocket
+from api.hub.transport.websocket import Taken, WebSocket, count_unsent
+from config.gunicorn import eventlet_worker
 from tests.conformance.websocket_client import CLOSE, PING, TEXT, frame
 
 
@@ -105,3 +108,44 @@ def test_end_of_the_connection_needs_no_close(closing: tuple[_Loop, socket.socke
     theirs.shutdown(socket.SHUT_WR)
     loop.readable()
     assert loop.is_closed
+
+
+def test_accepted_socket_has_the_options_of_the_listener() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        eventlet_worker.set_options(listener)
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                options = [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_NODELAY, 25)]
+    assert options == [1, 16_384]
+
+
+def test_system_without_the_option_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    class Listener:
+        def setsockopt(self, level: int, option: int, value: int) -> None:
+            if option != socket.TCP_NODELAY:
+                raise OSError(92, "Protocol not available")
+
+    eventlet_worker.set_options(cast(Any, Listener()))
+    [record] = caplog.records
+    assert (record.levelname, vars(record)["option"]) == ("WARNING", "TCP_NOTSENT_LOWAT")
+
+
+def test_unsent_bytes_are_those_that_the_client_has_no_room_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        eventlet_worker.set_options(listener)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.setblocking(False)
+                assert count_unsent(accepted.fileno()) == 0
+                taken = 0
+                with suppress(BlockingIOError):
+                    while True:
+                        taken += accepted.send(bytes(4096))
+                unsent = count_unsent(accepted.fileno())
+                assert 16_384 <= unsent <= taken < 128 * 1024
+    with open(os.devnull) as no_socket:
+        assert count_unsent(-1) == count_unsent(no_socket.fileno()) == 32_768, "assumed if the call fails"

@@ -6,6 +6,10 @@ not take waits, within a limit in bytes. Above the limit, only the newest frame 
 key stays, and the dropped ones are counted. With `newest_only`, that is so below the limit too.
 When the outbox is empty again, one `gap_notice` reports the counts.
 
+The kernel keeps bytes that it has not sent, too: they wait in front of the outbox, and are older.
+Conflation begins when both together exceed the limit. The number of the kernel is read when the
+socket is full, and again when the limit is reached.
+
 Links of a chain are conflated by room: one snapshot takes the place of the last one, and all are
 counted. It is made when it is sent, so links that are pushed while it waits are contained in it.
 They are counted and not queued. Later links continue from the snapshot.
@@ -74,6 +78,11 @@ def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
     return event("gap_notice", orjson.dumps({"dropped": dict(dropped), "reason": "slow_consumer"}), namespace=namespace)
 
 
+def _no_kernel(fd: int) -> int:
+    """Stand for the `count_unsent` of an outbox without a socket."""
+    return 0
+
+
 class Outbox:
     """The waiting frames of one client.
 
@@ -86,8 +95,8 @@ class Outbox:
     """
 
     __slots__ = (
-        "_frames", "_gap_notice", "_groups", "_limit", "_newest_only", "_owner", "_partial", "_snapshots", "_waiting", "chains",
-        "conflated", "dropped", "fd", "ready", "replaying", "send", "size",
+        "_count_unsent", "_frames", "_gap_notice", "_groups", "_limit", "_newest_only", "_owner", "_partial", "_snapshots", "_unsent",
+        "_waiting", "chains", "conflated", "dropped", "fd", "ready", "replaying", "send", "size",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +110,8 @@ class Outbox:
         self.send: Callable[[bytes], int] = _no_socket
         self.fd = NO_DESCRIPTOR
         self.ready = False
+        self._count_unsent: Callable[[int], int] = _no_kernel
+        self._unsent = 0  # in the kernel, by the last count of a full socket; bytes
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
         self._partial = b""  # rest of a frame of which the socket took a part
         self._frames: list[Frame] = []
@@ -111,14 +122,14 @@ class Outbox:
         self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
         self.conflated = 0  # frames dropped since the beginning
 
-    def open(self, send: Callable[[bytes], int], fd: int = NO_DESCRIPTOR) -> None:
+    def open(self, send: Callable[[bytes], int], fd: int = NO_DESCRIPTOR, count_unsent: Callable[[int], int] = _no_kernel) -> None:
         """Send through `send` from now on, and begin with the waiting frames.
 
         `send` returns the number of bytes taken; it raises `BlockingIOError`, or another `OSError`
         if the connection is lost. `fd` is the descriptor of its socket; without one, the outbox is
-        never `ready`.
+        never `ready`. `count_unsent(fd)` returns the bytes that the kernel has taken and not sent.
         """
-        self.send, self.fd = send, fd
+        self.send, self.fd, self._count_unsent = send, fd, count_unsent
         self._turn(waiting=True)
         self.drain()
 
@@ -143,7 +154,7 @@ class Outbox:
 
         Call it before the descriptor is closed: another client may get the same one.
         """
-        self.send, self.fd = _no_socket, NO_DESCRIPTOR
+        self.send, self.fd, self._count_unsent, self._unsent = _no_socket, NO_DESCRIPTOR, _no_kernel, 0
         self._turn(waiting=True)
         self._partial, self._frames, self._snapshots, self.size, self.replaying = b"", [], _NO_ROOMS, 0, 0
 
@@ -181,6 +192,7 @@ class Outbox:
         if taken < 0 and -taken not in _FULL:
             self._owner.broken()
             return
+        self._unsent = self._count_unsent(self.fd)
         self._keep_rest(frames, max(taken, 0))
         self._block()
 
@@ -233,6 +245,7 @@ class Outbox:
                 return
             self._taken(wires, sent)
             if sent != len(data):
+                self._unsent = self._count_unsent(self.fd)
                 self._block()
                 return
         if self._has_socket:
@@ -275,6 +288,8 @@ class Outbox:
 
     def _turn(self, *, waiting: bool) -> None:
         self._waiting = waiting
+        if not waiting:
+            self._unsent = 0
         self.ready = not waiting and self.fd != NO_DESCRIPTOR
         for group in self._groups:
             group.stale = True
@@ -291,12 +306,18 @@ class Outbox:
             self.size += len(frame.wire)
         if self._newest_only and any(frame.key is not None for frame in frames):
             self._conflate()
-        if self.size - self.replaying > self._limit:
-            self._conflate()
-            if self.size - self.replaying > self._limit:
-                self._owner.overflowed()
+        if self._exceeds(self._unsent):
+            self._unsent = self._count_unsent(self.fd)
+            if self._exceeds(self._unsent):
+                self._conflate()
+                if self._exceeds(0):
+                    self._owner.overflowed()
         if not self._has_socket:
             self._owner.queued()
+
+    def _exceeds(self, unsent: int) -> bool:
+        """Return True if the waiting bytes and those in the kernel exceed the limit."""
+        return self.size - self.replaying + unsent > self._limit
 
     def _without_contained(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Return the frames without the links of rooms of which a snapshot waits; count these."""

@@ -11,7 +11,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.limits.totals import reason_of
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.websocket import Loop, WebSocket
+from api.hub.transport.websocket import Loop, WebSocket, count_unsent
 from api.hub.transport.wire import Frame, Opcode
 
 PING = Frame(b"", wire.frame(Opcode.PING, b""))
@@ -72,7 +72,7 @@ class PlainSocket:
         if self.closed:
             socket.close(TRY_AGAIN_CODE)
         else:
-            self.outbox.open(socket.send, socket.fd)
+            self.outbox.open(socket.send, socket.fd, count_unsent)
 
     def close(self, reason: str, *, code: int | None = 1000, error: Frame | None = None, linger_seconds: float | None = None) -> None:
         """End the connection with `error` and a Close frame; None ends it without both.

@@ -13,7 +13,7 @@ from api.hub.transport.host import Host
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket, Connects
 from api.hub.transport.limits.totals import reason_of
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.websocket import WebSocket
+from api.hub.transport.websocket import WebSocket, count_unsent
 from api.hub.transport.wire import Frame, Opcode, WireError
 
 _PING = wire.text(wire.PING)
@@ -259,7 +259,7 @@ class Session:
         self.socket = socket
         if self.message_limit:
             socket.allow(self.message_limit)
-        self.outbox.open(socket.send, socket.fd)
+        self.outbox.open(socket.send, socket.fd, count_unsent)
 
     def allow(self, limit: int) -> None:
         """Accept messages of at most this size in bytes from now on."""

@@ -8,9 +8,11 @@ bytes then fill the buffers of the kernel, which slows the sender down.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import logging
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -22,6 +24,8 @@ from config.logs.client import client_fields
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024
+_SIOCOUTQNSD = 0x894B  # of <linux/sockios.h>: bytes in the send queue that are not sent
+_ASSUMED_UNSENT_BYTES = 32_768  # where the system has no such call; more than TCP_NOTSENT_LOWAT allows
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -253,6 +257,14 @@ class WebSocket:
                 self.peer.ended(int.from_bytes(payload[:2]) if payload else 1000)
             else:
                 self.peer.unanswered()
+
+
+def count_unsent(fd: int) -> int:
+    """Return the bytes that the kernel has taken from us and not sent to the client yet."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, _SIOCOUTQNSD, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):  # ValueError: the socket is closed
+        return _ASSUMED_UNSENT_BYTES
 
 
 def is_upgrade(headers: Mapping[str, str]) -> bool:
