@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from jobs.duties.writers import Served
 from jobs.figures.alerts import keep_publishing
 from jobs.runtime.context import JobContext
 from jobs.store.book_queue import BookQueue
@@ -16,22 +17,22 @@ from jobs.store.writer import BatchRule, Writer
 from jobs.venues import gap_filler
 
 
-def write_prices(context: JobContext) -> None:
-    """Move prices from the bus to the store."""
+def write_prices(context: JobContext, served: Served) -> None:
+    """Move prices from the bus to the store, of the shards that `served` returns."""
     queue = PriceQueue(context.bus, max_ahead_seconds=context.settings.source_max_ahead_seconds)
-    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer).run(context.stop)
+    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer, served=served).run(context.stop)
 
 
-def write_trades(context: JobContext) -> None:
-    """Move trades from the bus to the store."""
+def write_trades(context: JobContext, served: Served) -> None:
+    """Move trades from the bus to the store, of the shards that `served` returns."""
     queue = TradeQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
-    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer).run(context.stop)
+    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer, served=served).run(context.stop)
 
 
-def write_books(context: JobContext) -> None:
-    """Move tops and whole books from the bus to the store."""
+def write_books(context: JobContext, served: Served) -> None:
+    """Move tops and whole books from the bus to the store, of the shards that `served` returns."""
     queue = BookQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
-    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer).run(context.stop)
+    Writer(context.bus, context.store, _rule(context), queue, context.measures.writer, served=served).run(context.stop)
 
 
 def _rule(context: JobContext) -> BatchRule:

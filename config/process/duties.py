@@ -82,7 +82,7 @@ def duties_of_settings(settings: Settings, has_books: Callable[[Path], bool]) ->
 
     `has_books` is the test for recordings of order books, which the process `books` plays.
     """
-    return duties_of(with_prices(settings.sources, has_books), split=settings.binance_split)
+    return duties_of(with_prices(settings.sources, has_books), split=settings.binance_split, shards=settings.bus_shards)
 
 
 def may_take(globs: Sequence[str], duty: str) -> bool:

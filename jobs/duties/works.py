@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from config.process.duties import GAPS, SOURCE, WRITE
 from jobs.duties.holding import Holding
+from jobs.duties.writers import Write, Writers
 from jobs.feeding import Feeding
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
@@ -23,11 +24,11 @@ Run = Callable[[JobContext], None]
 class Services:
     """The loops of the duties without a source. Each returns soon after `context.stop` is set.
 
-    `writers` run together, by name. `gaps` fills the gaps of the named venue. `others` maps duties
-    to their loops.
+    `writers` run together, by name, and serve the shards that they are given. `gaps` fills the gaps
+    of the named venue. `others` maps duties to their loops.
     """
 
-    writers: Mapping[str, Run]
+    writers: Mapping[str, Write]
     gaps: Callable[[JobContext, str], None]
     others: Mapping[str, Run]
 
@@ -39,45 +40,47 @@ class JobWorks:
         self._context = context
         self._feeding = feeding
         self._services = services
-        self._threads: dict[str, Sequence[threading.Thread]] = {}  # duty -> its threads
+        self._writers = Writers(services.writers, self._thread)
+        self._threads: dict[str, threading.Thread] = {}  # of the other duties
 
     def begin(self, holdings: Sequence[Holding]) -> None:
         """Begin the work of these duties. Returns at once."""
-        sources = [holding for holding in holdings if holding.duty.startswith(SOURCE)]
+        sources, shards = ([each for each in holdings if each.duty.startswith(kind)] for kind in (SOURCE, WRITE))
         if sources:
             self._feeding.begin(sources)
+        if shards:
+            self._writers.begin(shards)
         for holding in holdings:
-            if holding not in sources:
-                self._threads[holding.duty] = threads = [self._thread(name, run, holding) for name, run in self._loops(holding.duty)]
-                for thread in threads:
-                    thread.start()
+            if holding not in sources and holding not in shards:
+                self._threads[holding.duty] = thread = self._thread(*self._loop(holding.duty), holding.stop)
+                thread.start()
 
     def is_over(self, duty: str) -> bool:
         """Return True if the work of a duty has ended, after its `stop` was set."""
         if duty.startswith(SOURCE):
             return self._feeding.has_ended(duty)
-        return not any(thread.is_alive() for thread in self._threads.get(duty, ()))
+        if duty.startswith(WRITE):
+            return self._writers.is_over(duty)
+        return not self._threads[duty].is_alive()
 
     def close(self) -> None:
         """End the threads that belong to no duty."""
         self._context.stop.set()
         self._feeding.close()
 
-    def _loops(self, duty: str) -> list[tuple[str, Run]]:
-        if duty.startswith(WRITE):
-            return list(self._services.writers.items())
+    def _loop(self, duty: str) -> tuple[str, Run]:
+        """Name and loop of a duty."""
         if duty.startswith(GAPS):
             venue = duty.removeprefix(GAPS)
-            return [(f"gaps-{venue}", lambda context: self._services.gaps(context, venue))]
-        return [(duty, self._services.others[duty])]
+            return f"gaps-{venue}", lambda context: self._services.gaps(context, venue)
+        return duty, self._services.others[duty]
 
-    def _thread(self, name: str, run: Run, holding: Holding) -> LongLivedThread:
+    def _thread(self, name: str, run: Run, stop: threading.Event) -> LongLivedThread:
         """Return the thread of a loop; it beats at each check of its stop event."""
-        seconds = GAP_ROUND_SECONDS if holding.duty.startswith(GAPS) else ROUND_SECONDS
         return LongLivedThread(
             lambda stop: run(replace(self._context, stop=stop)),
             name=name,
-            stop=holding.stop,
+            stop=stop,
             on_failure=self._context.fail,
-            round_seconds=seconds,
+            round_seconds=GAP_ROUND_SECONDS if name.startswith("gaps-") else ROUND_SECONDS,
         )

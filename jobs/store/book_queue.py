@@ -36,7 +36,9 @@ class BookQueue(StoreQueue[BookEntry]):
         return entry.id
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[BookEntry]:
-        return self._bus.read_parsed(topics.BOOK_TOPS, BookEntry.of, count, wait_ms, again=again, note_bad=self.note_bad)
+        return self._bus.read_parsed(
+            topics.BOOK_TOPS, BookEntry.of, count, wait_ms, again=again, note_bad=self.note_bad, shards=self.shards
+        )
 
     def size(self, entries: Sequence[BookEntry]) -> int:
         return len(entries)

@@ -46,6 +46,7 @@ class StoreQueue(ABC, Generic[Item]):
 
     def __init__(self, bus: WriterQueue) -> None:
         self._bus = bus
+        self.shards: Sequence[int] | None = None  # that are read; None: all of the channel
         self.left_out = 0  # records that `store` did not store, as often as it was called with them
         self.refused: Refusals = _RefusedEntries(self.channel)
         self._malformed: dict[bytes, str] = {}  # id of an entry that waits to be parked -> reason
@@ -110,7 +111,7 @@ class PriceQueue(StoreQueue[Entry]):
         return entry.id
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Entry]:
-        return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again, note_bad=self.note_bad)
+        return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again, note_bad=self.note_bad, shards=self.shards)
 
     def size(self, entries: Sequence[Entry]) -> int:
         return len(entries)
@@ -165,7 +166,7 @@ class TradeQueue(StoreQueue[TradeLines]):
         return entry.id
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
-        return self._bus.read_unstored_trades(count, wait_ms, again=again, note_bad=self.note_bad)
+        return self._bus.read_unstored_trades(count, wait_ms, again=again, note_bad=self.note_bad, shards=self.shards)
 
     def size(self, entries: Sequence[TradeLines]) -> int:
         return sum(entry.trades for entry in entries)

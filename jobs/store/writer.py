@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -33,6 +33,7 @@ _LONGEST_BLOCK_MS = 500
 _LAST_BATCHES_SECONDS = 5.0
 _LAST_BATCHES_PAUSE = 0.1  # between two attempts after a stop
 _LONGEST_DELAY = 5.0
+_IDLE_SECONDS = 0.5  # of a writer whose stream is in no shard of this process
 RECOUNT_SECONDS = 60.0  # between two comparisons of the counts with the stream
 
 
@@ -56,8 +57,17 @@ class Writer(Generic[Item]):
     """
 
     def __init__(
-        self, bus: WriterQueue, store: Store, rule: BatchRule, queue: StoreQueue[Item], counts: WriterCounts | None = None
+        self,
+        bus: WriterQueue,
+        store: Store,
+        rule: BatchRule,
+        queue: StoreQueue[Item],
+        counts: WriterCounts | None = None,
+        *,
+        served: Callable[[], Sequence[int] | None] = lambda: None,
     ) -> None:
+        """`served` returns the shards of the next round; None: all shards."""
+        self._served = served
         self._bus = bus
         self._store = store
         self._rule = rule
@@ -79,9 +89,15 @@ class Writer(Generic[Item]):
         while deadline is None or time.monotonic() < deadline:
             if stop.is_set() and deadline is None:
                 deadline = time.monotonic() + _LAST_BATCHES_SECONDS
+            inherited = self._begin_round() or inherited
+            if self._queue.shards == []:
+                if deadline is not None:
+                    return
+                stop.wait(_IDLE_SECONDS)
+                continue
             try:
                 if inherited:
-                    self._bus.open_group(self._queue.channel)
+                    self._bus.open_group(self._queue.channel, shards=self._queue.shards)
                     self._recount()
                     self.recover()
                     inherited = False
@@ -99,9 +115,17 @@ class Writer(Generic[Item]):
                 if stop.wait(min(_LONGEST_DELAY, retry_delay(outage.failures, random.random()))):  # noqa: S311
                     time.sleep(_LAST_BATCHES_PAUSE)
 
+    def _begin_round(self) -> bool:
+        """Take the shards of the round; return True if they have changed."""
+        served, before = self._served(), self._queue.shards
+        if served is not None:
+            of_channel = self._bus.shards_of(self._queue.channel)
+            self._queue.shards = [shard for shard in served if shard in of_channel]
+        return self._queue.shards != before
+
     def _recount(self) -> None:
         """Correct the counts of the bus, which it may have lost."""
-        corrected = self._bus.recount(self._queue.channel)
+        corrected = self._bus.recount(self._queue.channel, shards=self._queue.shards)
         self._recounted_at = time.monotonic()
         if corrected is not None:
             log.warning(

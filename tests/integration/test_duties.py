@@ -23,7 +23,7 @@ import pytest
 from config.process.duties import may_take
 from config.settings import Settings
 from db import topics
-from db.bus import Bus, BusFenced
+from db.bus import Bus, BusFenced, BusSetup
 from db.bus.fence import Fence
 from db.duties import DutySession, key_of
 from db.messages import Tick
@@ -349,8 +349,9 @@ def test_holder_that_is_cut_off_from_the_store_goes_on_until_it_is_fenced(team: 
 # real processes that share a feed
 
 TRADES = 20_000
-FEED = {"SOURCES": "binance", "BINANCE_SPLIT": "2", "JOBS_POLL_SECONDS": "0.2", "BATCH_TIMEOUT": "50"}
-OF_FEED = ["source:binance:0/2", "source:binance:1/2", "write:0", "gaps:binance", "roll_up", "publish_alerts", "timed"]
+SHARDS = 2  # of the bus; the two instruments are in different ones
+FEED = {"SOURCES": "binance", "BINANCE_SPLIT": "2", "JOBS_POLL_SECONDS": "0.2", "BATCH_TIMEOUT": "50", "BUS_SHARDS": str(SHARDS)}
+OF_FEED = ["source:binance:0/2", "source:binance:1/2", "write:0", "write:1", "gaps:binance", "roll_up", "publish_alerts", "timed"]
 
 
 @dataclass
@@ -370,7 +371,8 @@ class Feed:
 
     def fence(self, duty: str) -> int:
         """The highest number of the duty that the bus has seen."""
-        return int(self.bus._redis.hget(topics.FENCE_KEY, duty))
+        found = [self.bus._redis.hget(self.bus.key(topics.FENCE_KEY, shard), duty) for shard in range(SHARDS)]
+        return max(int(number or 0) for number in found)
 
     def stored(self) -> int:
         [(count,)] = select(self.store, "SELECT count(*) FROM raw_trades")
@@ -386,7 +388,7 @@ def feed(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("feed")
     with ExitStack() as stack:
         store = stack.enter_context(closing(Store(str(shared_settings.database_url))))
-        bus = stack.enter_context(closing(Bus(str(shared_settings.redis_url), utc_now)))
+        bus = stack.enter_context(closing(Bus(str(shared_settings.redis_url), utc_now, setup=BusSetup(shards=SHARDS))))
         exchange = stack.enter_context(BinanceStandIn(folder, trades=TRADES, per_second=200, waits=True))
         variables = {**FEED, **exchange.variables}
         processes = [jobs(shared_settings, folder / f"{name}.log", **variables) for name in ("a", "b")]

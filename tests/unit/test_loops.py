@@ -245,8 +245,9 @@ def test_loop_of_a_duty_that_ends_ends_jobs(
     loop_of_each = Services(dict.fromkeys(known.writers, broken), broken, dict.fromkeys(known.others, broken))
     works = JobWorks(shared, cast(Any, None), loop_of_each)
     works.begin([Holding(duty, 1)])
-    until(lambda: works.is_over(duty), 5, "the end of its threads")
+    until(lambda: len(ended(shared, caplog)) == len(loops), 5, "the end of its threads")
     assert sorted(ended(shared, caplog)) == loops
+    until(lambda: works.is_over(duty), 5, "the end of its work")
     assert shared.stop.is_set()
 
 
