@@ -59,7 +59,6 @@ def open_session(url: str, timeout_ms: int, application: str) -> Connection:
         url,
         connect_timeout=max(2, timeout_ms // 1000),
         application_name=application,
-        options=f"-c statement_timeout={timeout_ms}",
         # If the network between both fails, both sides notice within a few seconds: the server
         # releases the locks, and the holder loses its connection.
         keepalives_idle=3,
@@ -71,5 +70,6 @@ def open_session(url: str, timeout_ms: int, application: str) -> Connection:
     with connection.cursor() as cursor:
         for name, value in (("idle", "3"), ("interval", "1"), ("count", "3")):
             cursor.execute("SELECT set_config(%s, %s, false)", (f"tcp_keepalives_{name}", value))
-        cursor.execute("SET tcp_user_timeout = 6000")
+        # As statements: a pooler in session mode refuses or ignores settings of the startup packet.
+        cursor.execute(f"SET tcp_user_timeout = 6000; SET statement_timeout = {timeout_ms}")
     return connection

@@ -19,6 +19,7 @@ import pytest
 
 from config.settings import Settings
 from db import poolers
+from db.duties import DutySession
 from db.leadership import OBSERVER, Leadership
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
@@ -183,18 +184,24 @@ def test_pooler_refuses_the_settings_of_a_session(pooled: str) -> None:
 
 def test_lock_of_a_session_has_two_holders_behind_the_pooler_and_one_before_it(direct: str, pooled: str) -> None:
     """The reason for the direct address: PgBouncer gives one session to both."""
-    with pgbouncer(direct, "pool_mode = transaction", "default_pool_size = 1", "ignore_startup_parameters = options") as url:
-        assert leaders(url) == 2
-    assert leaders(direct) == 1
+    with pgbouncer(direct, "pool_mode = transaction", "default_pool_size = 1") as url:
+        assert holders(url) == (2, 2)
+    with pgbouncer(direct, "pool_mode = session") as url:
+        assert holders(url) == (1, 1)
+    assert holders(direct) == (1, 1)
 
 
-def leaders(url: str) -> int:
+def holders(url: str) -> tuple[int, int]:
+    """Return the numbers of candidates that win an election, and that take a duty."""
     candidates = [Leadership(url, lock=OBSERVER) for _ in range(2)]
+    members = [DutySession(url) for _ in range(2)]
     try:
-        return sum(each.win() for each in candidates)
+        return sum(each.win() for each in candidates), sum(each.take("timed") for each in members)
     finally:
-        for each in candidates:
-            each.resign()
+        for candidate in candidates:
+            candidate.resign()
+        for member in members:
+            member.close()
 
 
 def test_lock_of_a_transaction_has_one_holder_behind_the_pooler(pooled: str) -> None:
