@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 run
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test watch coverage check fix bench screenshots prose lock venv venv-dev
+.PHONY: help run dev test watch coverage check fix bench scale screenshots prose lock venv venv-dev
 export PYTHON
 PY := .venv/bin/python
 
@@ -39,6 +39,9 @@ fix: venv-dev  ## let ruff correct the code: rules with a safe correction, then 
 bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability, books, web or operations alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
 	for part in $(or $(PART),fanout ingest analytics hardening access observability books web operations); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
+
+scale: venv-dev  ## measure hubs and Redis on hosts of their own, as root; SCALE=--quick for an impression, SCALE="--parts relay" for parts
+	@exec $(PY) -m tests.scale $(SCALE)
 
 screenshots: venv-dev  ## write docs/images/dashboard-*.png; NAMES="market alerts" for these alone
 	@exec $(PY) -m tests.web.screens $(NAMES)

@@ -98,7 +98,7 @@ class Client:
             self.rest = data
             return b""
         if not head.startswith(b"HTTP/1.1 101"):
-            raise FrameError(f"no upgrade: {data[:200]!r}")
+            raise FrameError(f"no upgrade: {data[:600]!r}")
         self.upgraded = True
         if b"permessage-deflate" in head.lower():
             self.inflate = Inflate()

@@ -70,12 +70,14 @@ class LoadGenerator:
         """The prices received in this phase so far."""
         return int(_COUNT.unpack_from(self._progress, 0)[0])
 
-    def connect(self, plans: Sequence[Plan], seconds: float = 60.0) -> float:
+    def connect(self, plans: Sequence[Plan], seconds: float = 60.0, **options: int) -> float:
         """Connect clients by their plans; return the seconds it took.
+
+        The option `together` limits the connections that are made at the same time.
 
         Raises `BenchError` if a client fails to connect.
         """
-        response = self.command("connect", seconds + _RESPONSE_SECONDS, plans=[asdict(plan) for plan in plans], seconds=seconds)
+        response = self.command("connect", seconds + _RESPONSE_SECONDS, plans=[asdict(plan) for plan in plans], seconds=seconds, **options)
         if response["problems"]:
             raise BenchError(f"cannot connect: {response['problems'][0]}")
         if response["connected"] < len(plans):

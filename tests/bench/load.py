@@ -90,12 +90,12 @@ class Load:
 
     # commands
 
-    def connect(self, seconds: float, plans: list[dict[str, Any]], **common: Any) -> dict[str, Any]:
-        """Connect clients by their plans, a few at the same time."""
+    def connect(self, seconds: float, plans: list[dict[str, Any]], together: int = _TOGETHER, **common: Any) -> dict[str, Any]:
+        """Connect clients by their plans, `together` at the same time."""
         self._waiting = [Plan(**plan, **common) for plan in reversed(plans)]
         wanted = self._connected + len(plans)
         began = time.monotonic()
-        for _ in range(_TOGETHER):
+        for _ in range(together):
             self._open_next()
         while self._connected < wanted and time.monotonic() < began + seconds and not self._problem_count:
             self.turn(wait=1.0)
