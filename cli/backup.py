@@ -50,7 +50,7 @@ def backup(folder: Path, physical: bool, redis_dir: Path | None, verify: bool) -
         else:
             manifest = _save(chosen, folder, "physical" if physical else "dump", redis_dir)
         if verify:
-            done = restoring.verify(folder, manifest, utc_now, say)
+            done = restoring.verify(chosen, folder, manifest, utc_now, say)
             _print_rows(manifest, done)
             click.echo(f"{folder} is proven: PostgreSQL and Redis started on it")
 

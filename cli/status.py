@@ -18,6 +18,7 @@ from cli.common import API_KEY, chosen_settings, hub_urls, no_connection, nothin
 from config.access.modes import REQUIRED
 from ops import running
 from ops import status as ops_status
+from ops.bus.setup import setup_of
 
 
 @click.command()
@@ -38,7 +39,7 @@ def status(url: str | None, as_json: bool) -> None:
     if system is None:
         click.echo(json.dumps({"running": False, "healthy": False}) if as_json else nothing_runs(chosen))
         sys.exit(1)
-    report = ops_status.report(system, time.time(), hub_urls(chosen), key=os.environ.get(API_KEY))
+    report = ops_status.report(system, time.time(), hub_urls(chosen), key=os.environ.get(API_KEY), setup=setup_of(chosen, system.redis_url))
     if as_json:
         click.echo(json.dumps(report))
     else:

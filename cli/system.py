@@ -28,6 +28,7 @@ from db import migrate as migrations
 from db.rights import READER, WRITER
 from ops import access_check, checks, embedded, log_forwarder, running, startup
 from ops import status as ops_status
+from ops.bus.setup import setup_of
 from ops.children import hold_stop_signals
 from ops.embedded.postgres import NEWEST, data_version
 from ops.reload.reloader import Reloader
@@ -127,7 +128,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     redis_url = redis.url if redis else str(chosen.redis_url)
     database_urls = dict(database.urls) if database else {}  # role -> address
     SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
-    checks.check("up", _embedded_servers(database, redis), embedded=True)
+    checks.check("up", _embedded_servers(chosen, database, redis), embedded=True)
     migrations.apply(database_url)
     if roles & {"hub", "rest"}:
         access_check.check(chosen, "up", database_url)
@@ -139,17 +140,17 @@ def _bring_up(chosen: Settings, supervisor: Supervisor, roles: frozenset[str]) -
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
 
-def _embedded_servers(database: embedded.Server | None, redis: embedded.Server | None) -> list[Server]:
+def _embedded_servers(chosen: Settings, database: embedded.Server | None, redis: embedded.Server | None) -> list[Server]:
     """Return the servers that this `up` has started, for their checks."""
     return [
         *([checks.database_server(database.url, EMBEDDED_DATABASE)] if database else []),
-        *([checks.bus_server(redis.url, EMBEDDED_BUS)] if redis else []),
+        *([checks.bus_server(redis.url, EMBEDDED_BUS, setup_of(chosen, redis.url))] if redis else []),
     ]
 
 
 def _is_served(chosen: Settings, system: RunFile, throttle: Throttle) -> bool:
     """Return True once REST shows every configured source, and synthetic prices are on the bus."""
-    served = ops_status.sources_report(system, chosen.sources, time.time())
+    served = ops_status.sources_report(system, chosen.sources, time.time(), setup_of(chosen, system.redis_url))
     if not served and throttle.due("sources") is not None:
         log.info("waiting for the sources (repeats suppressed for 60 s)", extra={"sources": [spec.name for spec in chosen.sources]})
     return served

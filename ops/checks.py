@@ -14,13 +14,14 @@ from config.process.variables import is_child_of_up
 from config.secrets import scrub
 from config.settings import Settings
 from db.bounded import Unreached
-from db.bus import Bus, BusError, BusLoginRefused, RedisFacts
+from db.bus import PLAIN, Bus, BusError, BusLoginRefused, BusSetup, RedisFacts
 from db.poolers import shares_sessions
 from db.postgres import StoreError
 from db.server_facts import address_of, read_facts
 from db.timestamps import utc_now
+from ops.bus.setup import setup_of
 from ops.process import StartError, Unfit
-from ops.servers import BUS_CHECKS, DATABASE_CHECKS, EMBEDDED_BUS, Finding, Kind, Server, needs_sessions, no_bus, no_database
+from ops.servers import BUS_CHECKS, DATABASE_CHECKS, DOCTOR, EMBEDDED_BUS, Finding, Kind, Server, needs_sessions, no_bus, no_database
 
 log = logging.getLogger(__name__)
 
@@ -39,20 +40,20 @@ def database_server(url: str, setting: str) -> Server:
     return Server(setting, url, place.host, place.port, place.role, place.database)
 
 
-def bus_server(url: str, setting: str) -> Server:
-    """Return the Redis at `url`, which `setting` names."""
-    parts = urlsplit(url)
+def bus_server(url: str, setting: str, setup: BusSetup = PLAIN) -> Server:
+    """Return the Redis at `url`, which `setting` names; of several, the place of the first."""
+    parts = urlsplit((setup.seeds or (url,))[0])
     is_socket = parts.scheme == "unix"
     host = unquote(parts.path) if is_socket else parts.hostname or "localhost"
     number = "" if is_socket else parts.path.strip("/")
-    return Server(setting, url, host, str(parts.port or 6379), unquote(parts.username or "default"), number or "0", is_bus=True)
+    return Server(setting, url, host, str(parts.port or 6379), unquote(parts.username or "default"), number or "0", True, setup)
 
 
 def own_servers(chosen: Settings, service: str) -> list[Server]:
     """Return the servers that the settings name for `service`: none, one or both."""
     url, setting = chosen.database_of(service)
     database = [database_server(url, setting)] if url else []
-    return database + ([bus_server(chosen.redis_url, chosen.redis_setting)] if chosen.redis_url else [])
+    return database + ([bus_server(chosen.redis_url, chosen.redis_setting, setup_of(chosen))] if chosen.redis_url else [])
 
 
 def check(service: str, servers: Iterable[Server], *, embedded: bool = False) -> None:
@@ -175,16 +176,20 @@ def judge_bus(
     `complete` adds the facts that the server does not show.
     """
     try:
-        bus = Bus(server.url, utc_now, timeout=attempt)
+        bus = Bus(server.url, utc_now, setup=server.setup, timeout=attempt)
         try:
-            facts = complete(bus.server_facts())
+            # A managed Redis with replicas refuses CONFIG, and sets what it would show.
+            config = service == DOCTOR or not server.setup.failover
+            facts = [complete(each) for each in bus.facts_of_servers(config=config)]
         finally:
             bus.close()
     except BusError as error:
         return [no_bus(server, error)]
     except ValueError as error:  # of a parameter in the URL
         return [no_bus(server, BusLoginRefused(f"URL: {error}"))]
-    return [finding for row in BUS_CHECKS if not row.skipped(service) and (finding := row.judge(server, facts))]
+    rows = [row for row in BUS_CHECKS if not row.skipped(service)]
+    found = {finding.text: finding for each in facts for row in rows if (finding := row.judge(server, each))}
+    return [finding for finding in found.values() if config or finding.kind is not Kind.UNKNOWN]
 
 
 def _late(server: Server, seconds: float) -> Finding:

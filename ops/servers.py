@@ -13,12 +13,14 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from db.bounded import DATABASE_MISSING, NO_CONNECT, NO_ENTRY, NO_LOGIN, PASSWORD, ROLE_MISSING, LoginRefused
-from db.bus import BusError, BusLoginRefused, RedisFacts
+from db.bus import PLAIN, BusError, BusLoginRefused, BusSetup, RedisFacts
+from db.bus.topology.setup import CLUSTER
 from db.postgres import StoreError
 from db.rights import OWNER, READER, WRITER
 from db.server_facts import FIRST_VERSION, Rights, ServerFacts
 
 _FIRST_REDIS = (6, 2)
+_FIRST_OF_CLUSTER = (7, 0)  # the first with sharded channels
 _PROCESSES = frozenset({"jobs", "books", "observer", "hub", "rest"})  # they do not migrate; all commands with a check do
 _READING = frozenset({"hub", "rest"})  # they make no temporary table and hold no lock of a session
 DOCTOR = "doctor"  # the command that looks at everything
@@ -68,6 +70,7 @@ class Server:
     role: str
     database: str
     is_bus: bool = False  # Redis, not PostgreSQL
+    setup: BusSetup = PLAIN  # of a Redis
 
     @property
     def address(self) -> str:
@@ -203,9 +206,10 @@ def _redis_version(server: Server, found: RedisFacts) -> Finding | None:
     numbers = re.match(r"(\d+)\.(\d+)", found.version or "")
     if numbers is None:
         return Finding(Kind.UNKNOWN, "the version of Redis cannot be checked")
-    if (int(numbers[1]), int(numbers[2])) >= _FIRST_REDIS:
+    first = _FIRST_OF_CLUSTER if server.setup.mode == CLUSTER else _FIRST_REDIS
+    if (int(numbers[1]), int(numbers[2])) >= first:
         return None
-    text = f"{server.setting}: Redis {found.version} at {server.address} is too old: version 6.2 or newer is needed"
+    text = f"{server.setting}: Redis {found.version} at {server.address} is too old: version {first[0]}.{first[1]} or newer is needed"
     return Finding(Kind.UNFIT, text)
 
 
@@ -252,9 +256,18 @@ def _pubsub_limit(server: Server, found: RedisFacts) -> Finding | None:
 def _cluster(server: Server, found: RedisFacts) -> Finding | None:
     if found.cluster is None:
         return Finding(Kind.UNKNOWN, "`cluster-enabled` cannot be checked")
-    text = f"{server.setting}: Redis at {server.address} runs in cluster mode, which Tickwire does not support"
-    remedy = ("cluster-enabled no", f"or set {server.setting} to a single Redis")
-    return Finding(Kind.WARNING, text, (*_line(remedy[0]), remedy[1])) if found.cluster else None
+    if not found.cluster or server.setup.mode == CLUSTER:
+        return None
+    text = f"{server.setting}: Redis at {server.address} runs in cluster mode, and REDIS_MODE is {server.setup.mode}"
+    return Finding(Kind.WARNING, text, ("set REDIS_MODE=cluster, or set REDIS_URL to a single Redis",))
+
+
+def _failover(server: Server, found: RedisFacts) -> Finding | None:
+    if server.setup.failover or not found.replicas:
+        return None
+    text = f"Redis at {server.address} has replicas, and REDIS_FAILOVER is 0: after a failover, numbers are given twice in one epoch"
+    remedy = "set REDIS_FAILOVER=1 if a replica may take over the address, or REDIS_MODE to sentinel or cluster"
+    return Finding(Kind.WARNING, text, (remedy,))
 
 
 def _line(text: str) -> tuple[str, ...]:
@@ -279,4 +292,5 @@ BUS_CHECKS: tuple[Check[RedisFacts], ...] = (
     Check("maxmemory-policy", _eviction),
     Check("client-output-buffer-limit", _pubsub_limit, skipped=lambda service: service != DOCTOR),
     Check("cluster-enabled", _cluster, skipped=lambda service: service != DOCTOR),
+    Check("failover", _failover, skipped=lambda service: service != DOCTOR),
 )

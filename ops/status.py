@@ -13,7 +13,7 @@ import psutil
 
 from config.settings import SourceSpec, mask_url
 from config.venues import with_prices
-from db.bus import Bus, BusError
+from db.bus import PLAIN, Bus, BusError, BusSetup
 from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.reporter import lives
@@ -71,16 +71,22 @@ def health_of(url: str, key: str | None = None) -> dict[str, Any] | None:
 
 
 def report(
-    running: RunFile, now: float, hub_urls: Sequence[str], hub_seconds: float = HUB_SECONDS, key: str | None = None
+    running: RunFile,
+    now: float,
+    hub_urls: Sequence[str],
+    hub_seconds: float = HUB_SECONDS,
+    key: str | None = None,
+    setup: BusSetup = PLAIN,
 ) -> dict[str, Any]:
     """Return the state of the system, with passwords masked; `now` is in Unix seconds.
 
     `hub_urls` are the addresses that `up` gave to its hubs. Hubs of the process registry are added.
-    Each must answer within `hub_seconds`. `key` is for the details of health.
+    Each must answer within `hub_seconds`. `key` is for the details of health, `setup` is
+    that of the bus.
     """
     processes, reported = states(running, now), health(running, key)
     alive = [process.uptime_seconds is not None for process in processes]
-    registered = processes_of(running.redis_url, now)
+    registered = processes_of(running.redis_url, now, setup)
     hubs = hub_answers([*hub_urls, *(str(url) for each in registered if (url := each.get("url")))], hub_seconds)
     return {
         "running": any(alive),
@@ -104,9 +110,9 @@ def hub_answers(urls: Sequence[str], seconds: float) -> dict[str, bool]:
         return dict(zip(distinct, answered, strict=True))
 
 
-def processes_of(redis_url: str, now: float) -> list[dict[str, Any]]:
+def processes_of(redis_url: str, now: float, setup: BusSetup = PLAIN) -> list[dict[str, Any]]:
     """Return the expected processes of the registry; empty if Redis is unavailable."""
-    table = read_table(redis_url, now)
+    table = read_table(redis_url, now, setup)
     found = []
     for process in sorted(table.expected(), key=lambda each: each.name):
         report = process.report
@@ -125,10 +131,10 @@ def processes_of(redis_url: str, now: float) -> list[dict[str, Any]]:
     return found
 
 
-def read_table(redis_url: str, now: float) -> ProcessTable:
+def read_table(redis_url: str, now: float, setup: BusSetup = PLAIN) -> ProcessTable:
     """Return the process registry; empty if Redis is unavailable."""
     table = ProcessTable()
-    bus = Bus(redis_url, utc_now, timeout=DEFAULT.limit)
+    bus = Bus(redis_url, utc_now, setup=setup, timeout=DEFAULT.limit)
     try:
         table.update(bus.processes(int(now * 1000)), int(now * 1000))
     except BusError:
@@ -138,13 +144,13 @@ def read_table(redis_url: str, now: float) -> ProcessTable:
     return table
 
 
-def sources_report(running: RunFile, sources: Sequence[SourceSpec], now: float) -> bool:
+def sources_report(running: RunFile, sources: Sequence[SourceSpec], now: float, setup: BusSetup = PLAIN) -> bool:
     """Return True if an acting jobs process has reported each source with prices, and synthetic
     prices, and REST shows them.
 
     A synthetic source that is down or over has no price to wait for.
     """
-    processes = read_table(running.redis_url, now).expected()
+    processes = read_table(running.redis_url, now, setup).expected()
     down = [each.name for each in processes if each.is_down(DEFAULT.down)]
     acting = [each for each in acting_reports(processes, down) if each.role == "jobs" and each.name not in down]
     if not acting or _has_ended(acting[0]):

@@ -13,7 +13,7 @@ from pathlib import Path
 from config.secrets import SCRUBBER
 from db import migrate
 from db.backups import DatabaseSnapshot
-from db.bus import RestoredBus
+from db.bus import PLAIN, BusSetup, RestoredBus
 from ops import embedded
 from ops.backup.load import load
 from ops.backup.manifest import CLUSTER, REDIS, Manifest
@@ -31,6 +31,7 @@ class Target:
     hub_dir: Path
     database_url: str | None = field(default=None, repr=False)  # None: PostgreSQL of the wheel
     redis_url: str | None = field(default=None, repr=False)  # None: Redis of the wheel
+    setup: BusSetup = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def build(
         if manifest.kind == "dump":
             load(saved, manifest, database_url, say, embedded=database is not None)
         say("preparing the streams for their writers …")
-        deliveries = begin_again(redis.url if redis else str(target.redis_url), clock)
+        deliveries = begin_again(redis.url if redis else str(target.redis_url), clock, target.setup)
         migrations = tuple(migrate.apply(database_url))
         say("counting the rows …")
         rows = counted(database_url)
@@ -77,9 +78,9 @@ def _place_files(target: Target, saved: Path, manifest: Manifest, say: Say) -> N
         shutil.copytree(saved / REDIS, target.hub_dir / "redis")
 
 
-def begin_again(redis_url: str, clock: Callable[[], datetime]) -> dict[str, int]:
+def begin_again(redis_url: str, clock: Callable[[], datetime], setup: BusSetup = PLAIN) -> dict[str, int]:
     """Let the writers receive everything that the bus has, in a new epoch."""
-    with closing(RestoredBus(redis_url, clock, timeout=60.0)) as bus:
+    with closing(RestoredBus(redis_url, clock, setup=setup, timeout=60.0)) as bus:
         return bus.begin_again()
 
 

@@ -11,13 +11,14 @@ from datetime import datetime
 from pathlib import Path
 
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, BusSetup
 from ops import running
 from ops.backup import manifest as manifests
 from ops.backup import refusals
 from ops.backup.build import Restored, Target, build
 from ops.backup.manifest import Manifest
 from ops.backup.progress import Say, Step
+from ops.bus.setup import setup_of
 from ops.children import hold_stop_signals
 from ops.embedded import moves
 from ops.process import Unfit
@@ -40,7 +41,7 @@ def check(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say: 
     else:
         refusals.check_embedded_database(manifest)
     if chosen.redis_url:
-        _check_no_process(chosen.redis_url, clock)
+        _check_no_process(chosen, clock)
     else:
         refusals.check_embedded_redis(manifest)
     if not (chosen.database_url and chosen.redis_url):
@@ -48,9 +49,9 @@ def check(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say: 
     manifests.check_files(saved, manifest, Step(say, "comparing the digests").advance)
 
 
-def _check_no_process(redis_url: str, clock: Clock) -> None:
+def _check_no_process(chosen: Settings, clock: Clock) -> None:
     """Raise `Unfit` if a process of ours uses this Redis, on any machine."""
-    with closing(Bus(redis_url, clock)) as bus:
+    with closing(Bus(str(chosen.redis_url), clock, setup=setup_of(chosen))) as bus:
         now_ms = int(clock().timestamp() * 1000)
         alive = sorted(entry.name for entry in bus.processes(now_ms) if now_ms - entry.beat_ms < _ALIVE_MS)
     if alive:
@@ -68,7 +69,7 @@ def restore(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say
     moves.finish(hub_dir)
     new = hub_dir / _NEW
     shutil.rmtree(new, ignore_errors=True)  # of a restore that was killed
-    target = Target(new, chosen.database_direct_url, chosen.redis_url)
+    target = Target(new, chosen.database_direct_url, chosen.redis_url, setup_of(chosen))
     try:
         running.prepare_data_dir(new)
         _copy_passwords(hub_dir, new)
@@ -80,7 +81,7 @@ def restore(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say
     return done
 
 
-def verify(saved: Path, manifest: Manifest, clock: Clock, say: Say) -> Restored:
+def verify(chosen: Settings, saved: Path, manifest: Manifest, clock: Clock, say: Say) -> Restored:
     """Prove a backup: start new servers on it in a temporary directory, compare, remove them.
 
     Raises `Unfit` if a file has changed, or if the programs of the wheel cannot read the backup.
@@ -95,7 +96,7 @@ def verify(saved: Path, manifest: Manifest, clock: Clock, say: Say) -> Restored:
     hold_stop_signals()
     with tempfile.TemporaryDirectory(prefix="tickwire-verify-") as folder:
         Path(folder).chmod(0o711 if os.geteuid() == 0 else 0o700)  # PostgreSQL of root runs as another user
-        return build(Target(Path(folder) / "var"), saved, manifest, clock, say)
+        return build(Target(Path(folder) / "var", setup=BusSetup(shards=chosen.bus_shards)), saved, manifest, clock, say)
 
 
 def _copy_passwords(hub_dir: Path, new: Path) -> None:

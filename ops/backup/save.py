@@ -13,7 +13,7 @@ from pathlib import Path
 
 from config import VERSION
 from db.backups import DatabaseFacts, DatabaseSnapshot
-from db.bus import BusFacts, RestoredBus
+from db.bus import PLAIN, BusFacts, BusSetup, RestoredBus
 from db.postgres import StoreError
 from db.timestamps import format_time
 from ops.backup import manifest as manifests
@@ -41,6 +41,7 @@ class Sources:
     redis_url: str = field(repr=False)
     redis_dir: Path | None
     embedded: bool  # the PostgreSQL of the wheel
+    setup: BusSetup = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _not_empty(folder: Path) -> str:
 
 
 def _bus_facts(sources: Sources, clock: Clock) -> BusFacts:
-    with closing(RestoredBus(sources.redis_url, clock)) as bus:
+    with closing(RestoredBus(sources.redis_url, clock, setup=sources.setup)) as bus:
         return bus.facts()
 
 

@@ -11,6 +11,7 @@ from config.secrets import SCRUBBER
 from config.settings import Settings
 from ops import embedded, running
 from ops.backup.save import Sources
+from ops.bus.setup import setup_of
 from ops.children import hold_stop_signals
 from ops.embedded import moves
 from ops.embedded.postgres import USER
@@ -74,6 +75,7 @@ def _sources(chosen: Settings, database_url: str | None, redis_url: str | None, 
         redis_url=chosen.redis_url or str(redis_url),
         redis_dir=redis_dir if chosen.redis_url else hub_dir / "redis",
         embedded=not chosen.database_url,
+        setup=setup_of(chosen, chosen.redis_url or redis_url),
     )
     SCRUBBER.learn((found.database_url, found.replication_url, found.redis_url))
     return found

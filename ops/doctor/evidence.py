@@ -136,7 +136,7 @@ def _complete(subject: Subject, facts: RedisFacts) -> RedisFacts:
 
 
 def _bus_state(subject: Subject, server: Server) -> BusState:
-    with closing(Bus(server.url, utc_now, timeout=ATTEMPT_SECONDS)) as bus:
+    with closing(Bus(server.url, utc_now, setup=server.setup, timeout=ATTEMPT_SECONDS)) as bus:
         return BusState(
             ahead_seconds=diagnosis.best_offset(bus.server_time, subject.now),
             unstored={row.name: bus.unstored(row.name) for row in STREAMS.values() if row.stored} | {REPORTS: bus.unprocessed_reports()},
@@ -146,7 +146,7 @@ def _bus_state(subject: Subject, server: Server) -> BusState:
 
 
 def _processes(subject: Subject, server: Server) -> ProcessTable:
-    with closing(Bus(server.url, utc_now, timeout=ATTEMPT_SECONDS)) as bus:
+    with closing(Bus(server.url, utc_now, setup=server.setup, timeout=ATTEMPT_SECONDS)) as bus:
         return read_processes(bus, datetime.fromtimestamp(subject.now(), UTC))
 
 

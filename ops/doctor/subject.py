@@ -10,6 +10,7 @@ from pathlib import Path
 from config.settings import Settings
 from config.urls import url_of
 from ops import checks, running
+from ops.bus.setup import setup_of
 from ops.running import RunFile
 from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
 
@@ -80,7 +81,7 @@ def subject_of(
         chosen,
         system,
         checks.database_server(database_url, database_setting) if database_url else None,
-        checks.bus_server(redis_url, bus_setting) if redis_url else None,
+        checks.bus_server(redis_url, bus_setting, setup_of(chosen, redis_url)) if redis_url else None,
         days,
         key,
         backup,

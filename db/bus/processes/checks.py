@@ -29,7 +29,7 @@ class RedisFacts:
     """Facts about a Redis; None if Redis refuses to show one.
 
     `primary` is `host:port` if the server is a replica, else "". `pubsub_limit_bytes` is the number
-    of bytes that may wait for one subscriber, 0 without a limit.
+    of bytes that may wait for one subscriber, 0 without a limit. `replicas` are the connected ones.
     """
 
     version: str | None
@@ -39,6 +39,7 @@ class RedisFacts:
     eviction: str | None
     pubsub_limit_bytes: int | None = None
     cluster: bool | None = None
+    replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +53,20 @@ class RedisLoad:
 class Checks(Connection):
     """The part of the bus for checks. Every method raises `BusError`."""
 
-    def server_facts(self) -> RedisFacts:
-        """Return facts about the server. Raises `BusLoginRefused` if it refuses our login.
+    def facts_of_servers(self, *, config: bool = True) -> list[RedisFacts]:
+        """Return facts about each server. Raises `BusLoginRefused` if one refuses our login.
 
-        Many servers refuse `CONFIG`. `INFO` alone shows the other facts.
+        Many servers refuse `CONFIG`, which is left out without `config`. `INFO` alone shows the
+        other facts.
         """
         with translated():
-            found = self._info()
-            append_only, policy = found.get("aof_enabled"), found.get("maxmemory_policy")
-            return RedisFacts(
-                version=found.get("redis_version"),
-                primary=_primary(found),
-                append_only=None if append_only is None else bool(append_only),
-                append_sync=self._setting("appendfsync"),
-                eviction=policy or self._setting("maxmemory-policy"),
-                pubsub_limit_bytes=pubsub_limit(self._setting("client-output-buffer-limit") or ""),
-                cluster=None if (cluster := found.get("cluster_enabled")) is None else bool(cluster),
-            )
+            return [_facts(node.client, config) for node in self._nodes.masters()]
 
     def server_load(self) -> RedisLoad:
         """Return the load of the server."""
         with translated():
             found = self._redis.info()
         return RedisLoad(found.get("used_memory"), found.get("instantaneous_ops_per_sec"))
-
-    def _info(self) -> dict[str, Any]:
-        try:
-            return dict(self._redis.info())
-        except redis.ResponseError:  # refused, or no login
-            self._redis.ping()
-            return {}
-
-    def _setting(self, name: str) -> str | None:
-        try:
-            found: str | None = self._redis.config_get(name).get(name)
-        except redis.RedisError:  # refused, or no command of this server, which may close the connection
-            return None
-        return found
 
     def check_write(self, process: str, value: str) -> None:
         """Write and read one field of the hash of checks. Raises `BusNotWorking` if it differs."""
@@ -120,6 +98,41 @@ class Checks(Connection):
         except BusError:
             return False
         return True
+
+
+def _facts(client: Any, config: bool) -> RedisFacts:
+    found = _info(client)
+    append_only, policy = found.get("aof_enabled"), found.get("maxmemory_policy")
+
+    def setting(name: str) -> str | None:
+        return _setting(client, name) if config else None
+
+    return RedisFacts(
+        version=found.get("redis_version"),
+        primary=_primary(found),
+        append_only=None if append_only is None else bool(append_only),
+        append_sync=setting("appendfsync"),
+        eviction=policy or setting("maxmemory-policy"),
+        pubsub_limit_bytes=pubsub_limit(setting("client-output-buffer-limit") or ""),
+        cluster=None if (cluster := found.get("cluster_enabled")) is None else bool(cluster),
+        replicas=found.get("connected_slaves"),
+    )
+
+
+def _info(client: Any) -> dict[str, Any]:
+    try:
+        return dict(client.info())
+    except redis.ResponseError:  # refused, or no login
+        client.ping()
+        return {}
+
+
+def _setting(client: Any, name: str) -> str | None:
+    try:
+        found: str | None = client.config_get(name).get(name)
+    except redis.RedisError:  # refused, or no command of this server, which may close the connection
+        return None
+    return found
 
 
 def pubsub_limit(text: str) -> int | None:
