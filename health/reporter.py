@@ -17,7 +17,7 @@ import psutil
 
 from config import VERSION
 from config.pacing import Outage, Throttle
-from db.bus import BusError, Registry
+from db.bus import Bus, BusError, Registry
 from db.timestamps import format_time
 from health.measures.resources import ProcessResources
 from health.measures.stages import ENCODE_SECONDS, STAGES, Stages
@@ -50,6 +50,11 @@ class Identity:
         """The name: `jobs@a1`, `jobs.2@a1`, `rest:5000@a1`, `rest:5000.2@a1`."""
         port = "" if self.port is None else f":{self.port}"
         return f"{self.role}{port}{'' if number == 1 else f'.{number}'}@{self.host}"
+
+
+def bus_part(bus: Bus) -> dict[str, Any]:
+    """The part `bus`: servers that accept batches without confirmation; left out without any."""
+    return {"bus": {"unreplicated": sorted(found)}} if (found := bus.unreplicated_nodes) else {}
 
 
 class Reporter:

@@ -26,6 +26,7 @@ _PARTS: dict[str, type | None] = {
     "metrics": None,
     "failing": str,
     "duties": None,
+    "bus": None,
 }
 
 
@@ -49,6 +50,11 @@ class Report:
     def failing(self) -> Mapping[str, str]:
         """Part -> reason."""
         return self.part("failing")
+
+    @property
+    def unreplicated(self) -> bool:
+        """True if batches of this process are accepted without confirmation by a replica."""
+        return bool(self.part("bus").get("unreplicated"))
 
     @property
     def draining(self) -> bool:

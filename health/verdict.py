@@ -27,7 +27,8 @@ class Verdict:
     """The state of all parts.
 
     `failing` maps each failing part to the reason. `hub` is `connected`, `disconnected` or
-    `unknown`. `writer` has the counts of all writers together.
+    `unknown`. `writer` has the counts of all writers together. `unreplicated` is True if a
+    process publishes without confirmation by a replica.
     """
 
     failing: Mapping[str, str]
@@ -35,6 +36,7 @@ class Verdict:
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     writer: Mapping[str, Any] = field(default_factory=dict)
     degraded: bool = False
+    unreplicated: bool = False
 
     @property
     def status(self) -> str:
@@ -65,9 +67,10 @@ def judge(
     acting = acting_reports(processes, down)
     sources = reported_sources(source_reports(processes, acting), down)
     writer = _merged_writer(acting)
-    degraded = _is_recent(writer.get("last_parked"), now, timing.degraded)
+    unreplicated = any(each.report.unreplicated for each in processes if each.report and each.name not in down)
+    degraded = unreplicated or _is_recent(writer.get("last_parked"), now, timing.degraded)
     if not bus_works:
-        return Verdict(dict(own), "unknown", sources, writer, degraded)
+        return Verdict(dict(own), "unknown", sources, writer, degraded, unreplicated)
     failing = dict(own)
     for process in processes:
         if process.report and process.name not in down:
@@ -88,7 +91,8 @@ def judge(
     if age is not None and age > timing.unstored:
         failing["writer"] = f"the oldest message has waited {age:.0f} s for the store"
     hubs = any(process.role == "hub" for process in processes)
-    return Verdict(failing, ("disconnected" if "hub" in failing else "connected") if hubs else "unknown", sources, writer, degraded)
+    hub = ("disconnected" if "hub" in failing else "connected") if hubs else "unknown"
+    return Verdict(failing, hub, sources, writer, degraded, unreplicated)
 
 
 def acting_reports(processes: Iterable[Process], down: Iterable[str] = ()) -> list[Report]:

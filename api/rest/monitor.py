@@ -21,7 +21,7 @@ from health.checks import BusCheck, DatabaseCheck, check_store
 from health.measures.performance_lines import LOOP as PERFORMANCE_LOOP
 from health.own import OwnChecks
 from health.probe import NOT_MIGRATED, CheckFailed, HealthProbe
-from health.reporter import Identity, Reporter
+from health.reporter import Identity, Reporter, bus_part
 from health.timing import Timing
 from health.watch import BUS, DATABASE, LOOP, Watch
 
@@ -65,7 +65,7 @@ def make_watch(
     checks: OwnChecks
 
     def parts() -> dict[str, Any]:
-        return {"acting": True, "failing": checks.failing()}
+        return {"acting": True, "failing": checks.failing(), **bus_part(own_bus)}
 
     reporter = Reporter(own_bus, identity, parts, clock, timing=timing, families=families)
     database = DatabaseCheck(check_store(store, timing.limit), lambda: reporter.name, clock, read_only_role=True)

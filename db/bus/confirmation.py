@@ -39,33 +39,54 @@ def sha_of(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
+class NodesAlone:
+    """The nodes without a connected replica, as the buses of a process have seen them.
+
+    A node that has been alone for `ALONE_SECONDS` accepts batches without confirmation, until a
+    replica is connected. Safe to share between threads.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._since: dict[str, float] = {}  # address -> time of the first look without a replica
+        self._accepting: set[str] = set()
+
+    @property
+    def accepting(self) -> frozenset[str]:
+        """The addresses of the nodes that accept batches without confirmation now."""
+        with self._lock:
+            return frozenset(self._accepting)
+
+    def note(self, address: str, *, alone: bool) -> bool:
+        """Note a look at a node; return True if it accepts batches without confirmation."""
+        with self._lock:
+            if alone:
+                began = self._since.setdefault(address, now := self._monotonic())
+                accepts = now - began >= ALONE_SECONDS
+            else:
+                self._since.pop(address, None)
+                accepts = False
+            before = address in self._accepting
+            (self._accepting.add if accepts else self._accepting.discard)(address)
+        if accepts and not before:
+            log.warning("no replica is connected: batches are accepted without confirmation", extra={"address": address})
+        if before and not accepts:
+            log.info("recovered: a replica is connected, and batches need its confirmation again", extra={"address": address})
+        return accepts
+
+
 class Confirmation:
     """Runs scripts on the nodes of their keys. Safe to share between threads.
 
-    `unreplicated` is called with the address of a node for each batch that it accepted without
-    confirmation.
+    `unreplicated` is called for each batch of a node that was accepted without confirmation.
     """
 
-    def __init__(
-        self,
-        nodes: Nodes,
-        setup: BusSetup,
-        unreplicated: Callable[[str], None],
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, nodes: Nodes, setup: BusSetup, unreplicated: Callable[[], None], nodes_alone: NodesAlone) -> None:
         self._nodes = nodes
         self._setup = setup
         self._unreplicated = unreplicated
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._alone_since: dict[str, float] = {}  # address -> time of the first look without a replica
-        self._accepting: set[str] = set()  # addresses of nodes that accept without confirmation
-
-    @property
-    def unreplicated_nodes(self) -> frozenset[str]:
-        """The addresses of the nodes whose batches are accepted without confirmation now."""
-        with self._lock:
-            return frozenset(self._accepting)
+        self.nodes_alone = nodes_alone
 
     def run(self, script: str, calls: Sequence[ScriptCall], *, confirmed: bool) -> list[Any]:
         """The answers of the script to each call. Raises `redis.RedisError`.
@@ -103,11 +124,12 @@ class Confirmation:
         """Write all pipelines, then read all. An error of one does not leave another unread."""
         sha, error = sha_of(script), None
         wait = ("WAIT", replicas, self._setup.wait_ms) if replicas else None
+        accepting = self.nodes_alone.accepting if replicas else frozenset()
         for step in ("write", "read"):
             for exchange in exchanges:
                 try:
                     if step == "write":
-                        exchange.write(sha, calls, wait, alone=exchange.node.address in self._accepting)
+                        exchange.write(sha, calls, wait, alone=exchange.node.address in accepting)
                     elif exchange.is_open:
                         exchange.read(answers, wait)
                 except redis.RedisError as each:
@@ -119,37 +141,18 @@ class Confirmation:
 
     def _check(self, exchange: _Exchange, replicas: int) -> None:
         """Accept what enough replicas have, or a node that has had none for some time."""
-        address, now = exchange.node.address, self._monotonic()
+        address = exchange.node.address
         if exchange.confirmed >= replicas:
-            self._replicated(address)
+            self.nodes_alone.note(address, alone=False)
             return
-        if self._setup.strict:
-            raise BusUnreplicated(address, exchange.confirmed, replicas)
-        if exchange.connected is None:
-            exchange.connected = _connected(exchange.node.client.info("replication"))
-        with self._lock:
-            if exchange.connected:
-                self._alone_since.pop(address, None)
-            since = self._alone_since.setdefault(address, now)
-            accepts = not exchange.connected and now - since >= ALONE_SECONDS
-            begins = accepts and address not in self._accepting
-            if accepts:
-                self._accepting.add(address)
-        if exchange.connected:
-            self._replicated(address)
-        if not accepts:
-            raise BusUnreplicated(address, exchange.confirmed, replicas)
-        if begins:
-            log.warning("no replica is connected: batches are accepted without confirmation", extra={"address": address})
-        self._unreplicated(address)
-
-    def _replicated(self, address: str) -> None:
-        with self._lock:
-            ended = address in self._accepting
-            self._accepting.discard(address)
-            self._alone_since.pop(address, None)
-        if ended:
-            log.info("recovered: replicas confirm batches again", extra={"address": address})
+        if not self._setup.strict:
+            connected = exchange.connected
+            if connected is None:
+                connected = _connected(exchange.node.client.info("replication"))
+            if self.nodes_alone.note(address, alone=connected == 0):
+                self._unreplicated()
+                return
+        raise BusUnreplicated(address, exchange.confirmed, replicas)
 
 
 class _Exchange:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import redis
 
 from db import topics
-from db.bus.confirmation import RUN_ID, Confirmation, ScriptCall, sha_of
+from db.bus.confirmation import RUN_ID, Confirmation, NodesAlone, ScriptCall, sha_of
 from db.bus.errors import translated
 from db.bus.nodes import Nodes
 from db.bus.topology.routed import RoutedRedis
@@ -61,6 +61,7 @@ class Connection:
         limit: int = 500_000,
         timeout: float = 5.0,
         streams: Mapping[str, topics.Stream] = topics.STREAMS,
+        nodes_alone: NodesAlone | None = None,
     ) -> None:
         self._url = url
         self._clock = clock
@@ -69,14 +70,22 @@ class Connection:
         self._streams = streams
         self.measured = BusCounts()
         self._nodes = Nodes(url, setup, timeout, self._prepare if setup.failover else None)
-        self._confirmation = Confirmation(self._nodes, setup, lambda address: self.measured.unreplicated.add())
+        self._confirmation = Confirmation(self._nodes, setup, self.measured.unreplicated.add, nodes_alone or NodesAlone())
         self._redis: Any = RoutedRedis(self._nodes) if self._nodes.fixed is None else self._nodes.fixed.client
         # One server that never changes needs no confirmation: the commands go to it directly.
         self._direct = self._nodes.fixed is not None and not setup.wait_replicas and not setup.failover
 
     def with_timeout(self, seconds: float) -> Self:
         """The same bus on connections of its own, with another timeout."""
-        return type(self)(self._url, self._clock, setup=self._setup, limit=self._limit, timeout=seconds, streams=self._streams)
+        return type(self)(
+            self._url,
+            self._clock,
+            setup=self._setup,
+            limit=self._limit,
+            timeout=seconds,
+            streams=self._streams,
+            nodes_alone=self._confirmation.nodes_alone,
+        )
 
     @property
     def shards(self) -> int:
@@ -98,8 +107,11 @@ class Connection:
 
     @property
     def unreplicated_nodes(self) -> frozenset[str]:
-        """The addresses of the nodes that accept batches without confirmation at present."""
-        return self._confirmation.unreplicated_nodes
+        """The addresses of the nodes that accept batches without confirmation at present.
+
+        Buses that `with_timeout` has made share them.
+        """
+        return self._confirmation.nodes_alone.accepting
 
     def shard_of(self, channel: str, topic: str) -> int:
         """The shard of a topic: that of its instrument, or 0 for a channel that is not spread."""

@@ -46,7 +46,7 @@ class Nodes:
         self._on_connect = on_connect
         self._lock = threading.RLock()
         self._finder = _finder(url, setup)
-        self._fixed = Node(url, client_of(connection_options(url, setup, timeout), on_connect)) if self._finder is None else None
+        self._fixed = _fixed_node(url, setup, timeout, on_connect) if self._finder is None else None
         self._first_slot = slot_of(sharded_key("tickwire:seq", 0, setup.shards).encode())
         self._shares: list[Share] = []
         self._by_address: dict[Address, Node] = {}
@@ -147,6 +147,12 @@ class Nodes:
             owner = "myid" if self._setup.mode == CLUSTER else str(address)
             self._by_address[address] = Node(str(address), client, owner)
         return self._by_address[address]
+
+
+def _fixed_node(url: str, setup: BusSetup, timeout: float, on_connect: OnConnect | None) -> Node:
+    options = connection_options(url, setup, timeout)
+    address = options.get("path") or str(Address(options.get("host", "localhost"), options.get("port", 6379)))
+    return Node(address, client_of(options, on_connect))
 
 
 def _finder(url: str, setup: BusSetup) -> Finder | None:

@@ -16,7 +16,7 @@ from db.postgres import Store
 from health.checks import BusCheck, DatabaseCheck, check_store
 from health.own import OwnChecks, Transitions
 from health.probe import HealthProbe
-from health.reporter import Identity, Reporter
+from health.reporter import Identity, Reporter, bus_part
 from health.timing import Timing
 from health.watch import BUS, DATABASE
 
@@ -53,7 +53,7 @@ class OwnReport(ABC):
         self._timing = timing
         self._transitions = Transitions()
         identity = Identity.of_this_process(role, None, clock())
-        self._reporter = Reporter(self.bus, identity, self.parts, clock, timing=timing, families=families)
+        self._reporter = Reporter(self.bus, identity, self._parts, clock, timing=timing, families=families)
         database = DatabaseCheck(check_store(store, timing.limit), lambda: self._reporter.name, clock, read_only_role=False)
         servers = [
             HealthProbe(DATABASE, database),
@@ -68,6 +68,9 @@ class OwnReport(ABC):
     @abstractmethod
     def parts(self) -> dict[str, Any]:
         """Return the parts of the report."""
+
+    def _parts(self) -> dict[str, Any]:
+        return {**self.parts(), **bus_part(self.bus)}
 
     def failing(self) -> dict[str, str]:
         """Part -> reason, of the checks that fail."""

@@ -44,6 +44,9 @@ def free_port() -> int:
                     return port
 
 
+_QUICK = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
+
+
 class RedisServer:
     """One redis-server, or a sentinel. `argv` runs a command line, on another host if need be."""
 
@@ -61,7 +64,7 @@ class RedisServer:
         self._argv, self._sentinel = argv, sentinel
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(exist_ok=True)
-        chosen = {"bind": host, "port": str(self.port), "dir": str(folder), "save": '""', "protected-mode": "no", **options}
+        chosen = {"bind": host, "port": str(self.port), "dir": str(folder), "save": '""', "protected-mode": "no", **_QUICK, **options}
         (folder / "redis.conf").write_text("".join(f"{name} {value}\n" for name, value in chosen.items()))
 
     @property

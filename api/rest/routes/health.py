@@ -47,8 +47,9 @@ def make_routes() -> Routes:
 def health() -> Any:
     """State of all parts; 503 if one cannot do its work.
 
-    `failing` names the parts that cannot. Without the scope `observe`, each source has its `state`
-    alone, and `writer` has `unstored` alone.
+    `failing` names the parts that cannot. `bus` is `unreplicated` while messages are accepted
+    without confirmation by a replica, and is left out otherwise. Without the scope `observe`, each
+    source has its `state` alone, and `writer` has `unstored` alone.
     """
     app = context()
     verdict, now = app.watch.verdict(), app.clock()
@@ -57,6 +58,7 @@ def health() -> Any:
         "service": SERVICE,
         "database": app.watch.state(DATABASE, verdict),
         "redis": app.watch.state(BUS, verdict),
+        **({"bus": "unreplicated"} if verdict.unreplicated else {}),
         "hub": verdict.hub,
         "failing": sorted(verdict.failing),
         "sources": _sources(verdict, now),

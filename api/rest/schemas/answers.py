@@ -131,11 +131,15 @@ class HealthSchema(Schema):
     """State of all parts."""
 
     status = Str(
-        required=True, metadata=about("`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour")
+        required=True,
+        metadata=about(
+            "`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour, or `bus` is `unreplicated`"
+        ),
     )
     service = Str(required=True, metadata=about("The name of the product: `tickwire`"))
     database = Str(required=True, metadata=about(_DATABASE))
     redis = Str(required=True, metadata=about("`connected`, `disconnected`, or `impaired` (it answers and cannot do its work)"))
+    bus = Str(metadata=about("`unreplicated` while messages are accepted without confirmation by a replica; otherwise left out"))
     hub = Str(
         required=True,
         metadata=about("`connected`, `disconnected` (an expected hub is down or fails), or `unknown` (no hub, or Redis is unavailable)"),
