@@ -27,6 +27,7 @@ COMMANDS = {
     "key": ("access.keys", "key"),
     "token": ("access.keys", "token"),
     "audit": ("access.audit", "audit"),
+    "bus": ("bus.commands", "bus"),
 }
 
 

@@ -7,6 +7,7 @@ are uneven: of `{0}` … `{15}` over 16 nodes, 8 nodes get none.
 
 from __future__ import annotations
 
+import json
 from binascii import crc_hqx
 from zlib import crc32
 
@@ -29,6 +30,7 @@ TAGS: dict[int, tuple[str, ...]] = {
 }
 SIZES = (1, *TAGS)  # numbers of shards that the bus may have
 
+LAYOUT_VERSION = 1  # of the names of the keys
 _PREFIX = "tickwire:"  # of every key
 
 
@@ -40,6 +42,21 @@ def shard_of(name: str, shards: int) -> int:
 def sharded_key(key: str, shard: int, shards: int) -> str:
     """The key `tickwire:REST` in its shard: `tickwire:{TAG}:REST`. With one shard it stays."""
     return key if shards == 1 else f"{_PREFIX}{{{TAGS[shards][shard]}}}:{key.removeprefix(_PREFIX)}"
+
+
+def layout_text(shards: int) -> bytes:
+    """The value of `tickwire:layout`."""
+    return b'{"version":%d,"shards":%d}' % (LAYOUT_VERSION, shards)
+
+
+def shards_of_layout(text: bytes) -> int | None:
+    """The number of shards of `tickwire:layout`; None if this version cannot read it."""
+    try:
+        body = json.loads(text)
+        version, shards = body["version"], body["shards"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return shards if version == LAYOUT_VERSION and shards in SIZES else None
 
 
 def slot_of(key: bytes) -> int:

@@ -97,6 +97,7 @@ NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `la
 OLD_KEYS = ("tickwire:sources", "tickwire:leader")  # of earlier versions; deleted by jobs
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
+LAYOUT_KEY = "tickwire:layout"  # JSON: version of the layout, number of shards
 FENCE_KEY = "tickwire:fence"  # hash: duty -> highest number of a process that published for it
 ACCESS_COUNTER = "tickwire:access:counter"  # that number, for processes that missed the message
 LIMITS_PREFIX = "tickwire:limits"  # of the keys of the package `limits`

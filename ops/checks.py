@@ -14,14 +14,26 @@ from config.process.variables import is_child_of_up
 from config.secrets import scrub
 from config.settings import Settings
 from db.bounded import Unreached
-from db.bus import PLAIN, Bus, BusError, BusLoginRefused, BusSetup, RedisFacts
+from db.bus import PLAIN, Bus, BusError, BusLoginRefused, BusSetup, LayoutDiffers, RedisFacts
 from db.poolers import shares_sessions
 from db.postgres import StoreError
 from db.server_facts import address_of, read_facts
 from db.timestamps import utc_now
 from ops.bus.setup import setup_of
 from ops.process import StartError, Unfit
-from ops.servers import BUS_CHECKS, DATABASE_CHECKS, DOCTOR, EMBEDDED_BUS, Finding, Kind, Server, needs_sessions, no_bus, no_database
+from ops.servers import (
+    BUS_CHECKS,
+    CHECKED_LAYOUT,
+    DATABASE_CHECKS,
+    DOCTOR,
+    EMBEDDED_BUS,
+    Finding,
+    Kind,
+    Server,
+    needs_sessions,
+    no_bus,
+    no_database,
+)
 
 log = logging.getLogger(__name__)
 
@@ -178,18 +190,27 @@ def judge_bus(
     try:
         bus = Bus(server.url, utc_now, setup=server.setup, timeout=attempt)
         try:
-            # A managed Redis with replicas refuses CONFIG, and sets what it would show.
-            config = service == DOCTOR or not server.setup.failover
-            facts = [complete(each) for each in bus.facts_of_servers(config=config)]
+            return _judged(service, server, bus, complete)
         finally:
             bus.close()
+    except LayoutDiffers as error:
+        return [Finding(Kind.UNFIT, str(error))]
     except BusError as error:
         return [no_bus(server, error)]
     except ValueError as error:  # of a parameter in the URL
         return [no_bus(server, BusLoginRefused(f"URL: {error}"))]
+
+
+def _judged(service: str, server: Server, bus: Bus, complete: Callable[[RedisFacts], RedisFacts]) -> list[Finding]:
+    # A managed Redis with replicas refuses CONFIG, and sets what it would show.
+    config = service == DOCTOR or not server.setup.failover
+    facts = [complete(each) for each in bus.facts_of_servers(config=config)]
     rows = [row for row in BUS_CHECKS if not row.skipped(service)]
-    found = {finding.text: finding for each in facts for row in rows if (finding := row.judge(server, each))}
-    return [finding for finding in found.values() if config or finding.kind is not Kind.UNKNOWN]
+    every = {finding.text: finding for each in facts for row in rows if (finding := row.judge(server, each))}
+    found = [finding for finding in every.values() if config or finding.kind is not Kind.UNKNOWN]
+    if service in CHECKED_LAYOUT and all(finding.kind is not Kind.UNFIT for finding in found):
+        bus.check_layout()
+    return found
 
 
 def _late(server: Server, seconds: float) -> Finding:

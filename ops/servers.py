@@ -22,6 +22,7 @@ from db.server_facts import FIRST_VERSION, Rights, ServerFacts
 _FIRST_REDIS = (6, 2)
 _FIRST_OF_CLUSTER = (7, 0)  # the first with sharded channels
 _PROCESSES = frozenset({"jobs", "books", "observer", "hub", "rest"})  # they do not migrate; all commands with a check do
+CHECKED_LAYOUT = _PROCESSES | {"up"}  # they compare the number of shards with that of the bus
 _READING = frozenset({"hub", "rest"})  # they make no temporary table and hold no lock of a session
 DOCTOR = "doctor"  # the command that looks at everything
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -259,7 +260,7 @@ def _cluster(server: Server, found: RedisFacts) -> Finding | None:
     if not found.cluster or server.setup.mode == CLUSTER:
         return None
     text = f"{server.setting}: Redis at {server.address} runs in cluster mode, and REDIS_MODE is {server.setup.mode}"
-    return Finding(Kind.WARNING, text, ("set REDIS_MODE=cluster, or set REDIS_URL to a single Redis",))
+    return Finding(Kind.WARNING, text, (*_line("cluster-enabled no"), "or set REDIS_MODE=cluster, with BUS_SHARDS of 2 or more"))
 
 
 def _failover(server: Server, found: RedisFacts) -> Finding | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import cast
 
 from config.logs import setup as logs
+from config.loops import PROCESS_END, UNFIT_CODE
 from config.process.fanout_loop import EXTENSION, MISSING, C
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, LayoutDiffers, Shared
 from db.postgres import Pooler, Store
 from db.replicas import Replica
 from db.timestamps import utc_now
 from ops import checks, log_forwarder
 from ops.bus.setup import setup_of
 from ops.process import Unfit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def start(service: str, *, waits_for_database: bool = False) -> Started:
     if len(servers) < 2:
         raise SystemExit(missing_servers(service))
     checks.check_process(service, servers, waits_for_database=waits_for_database)
-    bus = open_bus(settings)
+    bus = open_bus(settings, shared=Shared(layout_differs=_end))
     log_forwarder.start(records, bus)
     return Started(settings, bus, open_store(settings, service))
 
@@ -66,9 +70,15 @@ def missing_servers(service: str) -> str:
     return f"{service} alone {verb} DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers"
 
 
-def open_bus(settings: Settings, url: str | None = None) -> Bus:
+def open_bus(settings: Settings, url: str | None = None, shared: Shared | None = None) -> Bus:
     """Return the bus at `url`, by default that of the settings."""
-    return Bus(url or str(settings.redis_url), utc_now, setup=setup_of(settings, url), limit=settings.stream_max_length)
+    return Bus(url or str(settings.redis_url), utc_now, setup=setup_of(settings, url), limit=settings.stream_max_length, shared=shared)
+
+
+def _end(error: LayoutDiffers) -> None:
+    """End this process: the bus has got another number of shards."""
+    log.error("%s", error)
+    PROCESS_END(UNFIT_CODE)
 
 
 def open_replica(settings: Settings, service: str) -> Replica | None:

@@ -41,13 +41,16 @@ from __future__ import annotations
 from db.book_bodies import BookMessage as BookMessage
 from db.book_bodies import cut_book as cut_book
 from db.bus.books import Books as Books
+from db.bus.connection import Shared as Shared
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFenced as BusFenced
 from db.bus.errors import BusFull as BusFull
 from db.bus.errors import BusLoginRefused as BusLoginRefused
+from db.bus.errors import LayoutDiffers as LayoutDiffers
 from db.bus.errors import ReportsFull as ReportsFull
 from db.bus.fence import NO_FENCE as NO_FENCE
 from db.bus.fence import Fence as Fence
+from db.bus.layout.layout import Layout as Layout
 from db.bus.layout.restored import BusFacts as BusFacts
 from db.bus.layout.restored import RestoredBus as RestoredBus
 from db.bus.layout.shard_polls import shard_of_entry as shard_of_entry
@@ -80,5 +83,5 @@ from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 
 
-class Bus(Books, Reader, WriterQueue, Board, Registry, Leases, Checks, Diagnosis, Reports, Snapshots, LogStream):
+class Bus(Books, Reader, WriterQueue, Board, Registry, Leases, Checks, Diagnosis, Reports, Snapshots, LogStream, Layout):
     """The whole bus on one connection pool. A signature names the part that it needs."""

@@ -26,8 +26,8 @@ COMMANDS = (
 # Sent at a start, with an answer or without: the embedded Redis refuses them to our user.
 REFUSABLE = ("CONFIG|GET",)
 
-# Sent by a restore alone. The embedded Redis permits them while the restore runs it.
-OF_RESTORE = ("XGROUP|DESTROY",)
+# Sent by a restore or a change of the shards alone. The embedded Redis permits them meanwhile.
+OF_RESTORE = ("XGROUP|DESTROY", "SCAN")
 
 # Sent to a cluster, to sentinels, or to a Redis with replicas: to servers of the operator alone.
 OF_OPERATORS = ("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "CLUSTER|MYID", "CLUSTER|SLOTS", "SENTINEL", "WAIT")

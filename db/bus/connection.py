@@ -17,12 +17,12 @@ import redis
 
 from db import topics
 from db.bus.confirmation import RUN_ID, Confirmation, NodesAlone, ScriptCall, sha_of
-from db.bus.errors import translated
+from db.bus.errors import LayoutDiffers, translated
 from db.bus.nodes import Nodes
 from db.bus.topology.routed import RoutedRedis
 from db.bus.topology.setup import PLAIN, SINGLE, BusSetup
 from db.measures import Counts
-from db.shards import shard_of, sharded_key
+from db.shards import shard_of, sharded_key, shards_of_layout
 
 
 def lua(name: str) -> str:
@@ -45,6 +45,17 @@ class BusCounts:
     unreplicated: Counts = field(default_factory=lambda: Counts(()))
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The state that all buses of a process share.
+
+    `layout_differs` is called if a new connection leads to a bus with another number of shards.
+    """
+
+    nodes_alone: NodesAlone = field(default_factory=NodesAlone)
+    layout_differs: Callable[[LayoutDiffers], None] | None = None
+
+
 class Connection:
     """The connections to all servers of the bus, safe to share between threads.
 
@@ -61,7 +72,7 @@ class Connection:
         limit: int = 500_000,
         timeout: float = 5.0,
         streams: Mapping[str, topics.Stream] = topics.STREAMS,
-        nodes_alone: NodesAlone | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._url = url
         self._clock = clock
@@ -69,8 +80,10 @@ class Connection:
         self._limit = limit
         self._streams = streams
         self.measured = BusCounts()
-        self._nodes = Nodes(url, setup, timeout, self._prepare if setup.failover else None)
-        self._confirmation = Confirmation(self._nodes, setup, self.measured.unreplicated.add, nodes_alone or NodesAlone())
+        self._shared = shared or Shared()
+        prepares = setup.failover or self._shared.layout_differs is not None
+        self._nodes = Nodes(url, setup, timeout, self._prepare if prepares else None)
+        self._confirmation = Confirmation(self._nodes, setup, self.measured.unreplicated.add, self._shared.nodes_alone)
         self._redis: Any = RoutedRedis(self._nodes) if self._nodes.fixed is None else self._nodes.fixed.client
         # One server that never changes needs no confirmation: the commands go to it directly.
         self._direct = self._nodes.fixed is not None and not setup.wait_replicas and not setup.failover
@@ -84,7 +97,7 @@ class Connection:
             limit=self._limit,
             timeout=seconds,
             streams=self._streams,
-            nodes_alone=self._confirmation.nodes_alone,
+            shared=self._shared,
         )
 
     @property
@@ -111,7 +124,7 @@ class Connection:
 
         Buses that `with_timeout` has made share them.
         """
-        return self._confirmation.nodes_alone.accepting
+        return self._shared.nodes_alone.accepting
 
     def shard_of(self, channel: str, topic: str) -> int:
         """The shard of a topic: that of its instrument, or 0 for a channel that is not spread."""
@@ -167,12 +180,27 @@ class Connection:
 
     def _prepare(self, connection: Any) -> None:
         """Prepare a new connection to a server that may be another one than before."""
+        if self._shared.layout_differs is not None:
+            self._compare_layout(connection, self._shared.layout_differs)
+        if not self._setup.failover:
+            return
         for name in _PUBLISHING:
             connection.send_command("SCRIPT", "LOAD", lua(name), check_health=False)
             connection.read_response()
         if self._setup.mode == SINGLE:
             connection.send_command("INFO", "server", check_health=False)
             setattr(connection, RUN_ID, _run_id(connection.read_response()))
+
+    def _compare_layout(self, connection: Any, differs: Callable[[LayoutDiffers], None]) -> None:
+        connection.send_command("GET", topics.LAYOUT_KEY, check_health=False)
+        try:
+            found = connection.read_response()
+        except redis.ResponseError:  # another node of the cluster has it
+            return
+        if found is not None and (held := shards_of_layout(found)) != self.shards:
+            error = LayoutDiffers(self.shards, held)
+            differs(error)
+            raise redis.ConnectionError(str(error))
 
 
 _PUBLISHING = ("publish", "append")  # scripts of which each node has a copy of its own

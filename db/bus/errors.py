@@ -54,6 +54,20 @@ class BusUnreplicated(BusError):
         super().__init__(f"{confirmed} of {needed} replicas of {address} have confirmed the batch")
 
 
+class LayoutDiffers(BusError):
+    """The bus holds `held` shards, and the setting is `wanted`; None: it cannot be read."""
+
+    def __init__(self, wanted: int, held: int | None) -> None:
+        if held is None:
+            text = "tickwire:layout has a value that this version does not know: use the version that wrote it"
+        else:
+            text = (
+                f"BUS_SHARDS is {wanted}, but the bus holds {held} shard{'s' if held > 1 else ''}: set BUS_SHARDS={held}, "
+                f"or stop all processes and run manage.py bus reshard {wanted}"
+            )
+        super().__init__(text)
+
+
 class BusFull(BusError):
     """The store is too far behind. Nothing was accepted; the call may be repeated later."""
 

@@ -14,6 +14,7 @@ import pytest
 from db import topics
 from db.bus import Bus, BusError, BusSetup
 from db.bus.confirmation import ALONE_SECONDS, NodesAlone
+from db.bus.connection import Shared
 from db.bus.errors import BusUnreplicated
 from db.timestamps import utc_now
 from tests.conftest import until
@@ -49,7 +50,7 @@ class Pair:
 
     def bus(self, nodes_alone: NodesAlone | None = None, **setup: Any) -> Bus:
         chosen = {"failover": True, "wait_replicas": 1, "wait_ms": 100, **setup}
-        return Bus(self.master.url, utc_now, setup=BusSetup(**chosen), nodes_alone=nodes_alone)
+        return Bus(self.master.url, utc_now, setup=BusSetup(**chosen), shared=Shared(nodes_alone or NodesAlone()))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ METHODS = {
     "delete": "DEL",
     "pipeline": "",  # without MULTI
     "register_script": "",  # computes a digest
+    "scan_iter": "SCAN",
     "script_load": "SCRIPT|LOAD",
     "xgroup_create": "XGROUP|CREATE",
     "xgroup_destroy": "XGROUP|DESTROY",
@@ -38,7 +39,7 @@ def of_python() -> Iterator[str]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             name, owner = node.func.attr, ast.unparse(node.func.value)
-            if owner == "self._redis" or owner == "pipe":
+            if owner in ("self._redis", "pipe", "client", "node.client"):
                 yield METHODS.get(name, name.upper())
             if name in ("send_command", "execute_command") and node.args and isinstance(node.args[0], ast.Constant):
                 words = [str(word.value) for word in node.args[:2] if isinstance(word, ast.Constant)]
