@@ -197,7 +197,8 @@ class Events:
             if count := self._failures.due(event):
                 log.exception("event failed", extra={**client_fields(client.session or sid, event), "count": count})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
-        client.fanout.replay(sid, answer.missed)
+        if answer.missed is not None:
+            client.fanout.replay(sid, answer.missed)
         return data
 
     def _row(self, client: Client, event: str) -> ClientEvent:

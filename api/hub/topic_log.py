@@ -9,7 +9,7 @@ needed. A bad one is then removed, with all older ones: the kept messages are co
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -93,10 +93,12 @@ class TopicLog:
         self._last: dict[LogKey, _Dated] = {}  # log `newest`: last message with a seq
         self._epoch: str | None = None  # of the last message appended
         self._present: str | None = None  # the only epoch in which clients may resume; None: any
+        self._beginnings = 0  # of a topic, of an epoch, or of a log without positions
 
     def begin(self, epoch: str | None) -> None:
         """Set the present epoch of the bus: positions of other epochs are not recovered."""
         self._present = epoch
+        self._beginnings += 1
 
     def forget(self) -> None:
         """Forget every position, because the bus has lost data.
@@ -107,6 +109,7 @@ class TopicLog:
             topic.close()
         self._topics.clear()
         self._epoch = None
+        self._beginnings += 1
 
     def continuity(self, message: Message) -> Continuity:
         """Return the position of a message that has `epoch` and `seq`."""
@@ -161,6 +164,7 @@ class TopicLog:
             if topic is not None:
                 topic.close()
             topic = self._topics[key] = LogTopic(message.epoch, message.seq)
+            self._beginnings += 1
         topic.head, topic.last, topic.last_is_raw = message.seq, message.body, False
         self._epoch = message.epoch
         if row.log == "tail":
@@ -215,6 +219,10 @@ class TopicLog:
         key = (channel, topic)
         kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None and dated.starts <= now]
         return list(dict.fromkeys(dated.body for dated in sorted(kept, key=lambda dated: dated.starts)))
+
+    def state(self, names: Iterable[str], channel: str = topics.PRICES) -> tuple[int, ...]:
+        """Return a value that is equal as long as `missed` returns the same for these topics."""
+        return self._beginnings, *(self.head(channel, name) for name in names)
 
     def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[Replayed] | None:
         """Return the frames after (epoch, seq), oldest first; None if the log may lack one."""

@@ -62,3 +62,46 @@ def test_name_of_an_unknown_field_is_short_and_can_be_sent(name: str) -> None:
 def test_refusal_names_few_of_many_unknown_fields() -> None:
     found = refusal(CLIENT_EVENTS["/", "ping"], {f"field{number}": number for number in range(5000)})
     assert len(found.details) == MAX_NAMED_FIELDS
+
+
+SINCE = {"EUR_USD": {"epoch": "e", "seq": 1}}
+
+
+def test_equal_usual_subscriptions_are_checked_once() -> None:
+    schema = CLIENT_EVENTS["/", "subscribe"].request
+    first = load(schema, [{"pairs": ["EUR_USD"], "since": SINCE}])
+    assert load(schema, [{"pairs": ["EUR_USD"], "since": SINCE}]) is first
+    assert (first["pairs"], first["since"], first["candles"], first["max_rate"]) == (["EUR_USD"], SINCE, [], None)
+    assert load(schema, [{"pairs": "EUR_USD", "since": SINCE}])["pairs"] == ["EUR_USD"]
+    for number in range(200):  # more than are kept
+        assert (
+            load(schema, [{"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": "e", "seq": number}}}])["since"]["EUR_USD"]["seq"] == number
+        )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": "e", "seq": 1.0}}},
+        {"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": "e", "seq": True}}},
+        {"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": "e", "seq": float("nan")}}},
+        {"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": "e", "seq": 2**64}}},
+        {"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": b"e", "seq": 1}}},
+        {"pairs": ["EUR_USD"], "since": None},
+        {"pairs": ["EUR_USD"], "since": SINCE, "max_rate": float("nan")},
+        {"pairs": ["EUR_USD"], "since": SINCE, "x": 1},
+        {"pairs": [], "since": SINCE},
+        {"since": SINCE},
+    ],
+    ids=range(10),
+)
+def test_refused_subscription_is_no_known_one(other: dict[str, Any]) -> None:
+    row = CLIENT_EVENTS["/", "subscribe"]
+    load(row.request, [{"pairs": ["EUR_USD"], "since": SINCE}])
+    refusal(row, other)
+
+
+def test_pairs_of_another_type_are_judged_item_by_item() -> None:
+    schema = CLIENT_EVENTS["/", "subscribe"].request
+    for pairs in ([None], [float("nan")], ["EUR_USD", 1], ["EUR_USD", {"a": 1}]):
+        assert load(schema, [{"pairs": pairs}])["pairs"] is pairs

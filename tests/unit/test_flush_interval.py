@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.hub.transport.wire import Replay, Replayed
 from tests.unit.test_fanout import CLIENTS, ROOMS, World, frame
 
 INTERVAL = 0.02
@@ -69,7 +70,7 @@ def test_what_is_for_one_client_comes_after_the_broadcasts_before_it(act: str, w
         "answer": lambda: world.fanout.send("one", frame("own")),
         "join": lambda: world.fanout.join("one", ["C"]),
         "leave": lambda: world.fanout.leave("one", ["B"]),
-        "replay": lambda: world.fanout.replay("one", [frame("own")]),  # type: ignore[list-item]
+        "replay": lambda: world.fanout.replay("one", Replay([Replayed(frame("own").wire)])),
         "add": lambda: world.add("new"),
         "tick": lambda: world.time.advance(0),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from api.hub.fanout import Fanout
@@ -9,7 +10,7 @@ from api.hub.messages import decode
 from api.hub.rooms.prices import PriceRooms
 from api.hub.topic_log import TopicLog
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.wire import Opcode, Replayed, frame
+from api.hub.transport.wire import REPLAY_PART_BYTES, Opcode, Replay, Replayed, frame
 from db import topics
 
 PAIRS = ("EUR_USD", "GBP_USD", "USD_JPY")
@@ -50,8 +51,8 @@ class Rooms:
     def resume(self, *pairs: str) -> dict[str, bool]:
         """Join from the beginning, and return `recovered`."""
         missed = self.rooms.missed("client", pairs, [], dict.fromkeys(pairs, SINCE))
-        self.fanout.replay("client", [each for frames in missed.values() for each in frames or ()])
-        return {pair: frames is not None for pair, frames in missed.items()}
+        self.fanout.replay("client", missed.replay)
+        return missed.recovered
 
 
 def size(rooms: Rooms) -> int:
@@ -65,6 +66,81 @@ def test_missed_prices_are_the_bytes_that_were_sent_live() -> None:
     frames = rooms.box.take(2**20)
     assert all(each.wire is wire for each, wire in zip(frames, rooms.wires["EUR_USD"], strict=True))
     assert [each.packet for each in frames] == [wire[2:] if wire[1] < 126 else wire[4:] for wire in rooms.wires["EUR_USD"]]
+
+
+def test_socket_gets_the_same_bytes_in_pieces() -> None:
+    rooms = Rooms(2**20, prices=900)
+    taken: list[bytes] = []
+
+    def send(data: bytes) -> int:
+        taken.append(bytes(data))
+        return len(data)
+
+    rooms.box.open(send)
+    assert rooms.resume("EUR_USD", "USD_JPY") == {"EUR_USD": True, "USD_JPY": True}
+    assert b"".join(taken) == b"".join(rooms.wires["EUR_USD"] + rooms.wires["USD_JPY"])
+    assert all(REPLAY_PART_BYTES <= len(each) < REPLAY_PART_BYTES + 1000 for each in taken[:-1])
+    assert (rooms.box.idle, rooms.box.size, rooms.box.replaying) == (True, 0, 0)
+
+
+def test_socket_that_takes_parts_of_a_piece_gets_each_byte_once() -> None:
+    rooms = Rooms(2**20, prices=300)
+    taken, room = bytearray(), [7, 2000, 0, 1500]
+
+    def send(data: bytes) -> int:
+        if not (most := room.pop(0)):
+            raise BlockingIOError
+        taken.extend(data[:most])
+        return min(most, len(data))
+
+    rooms.box.open(send)
+    rooms.resume("EUR_USD")
+    while not rooms.box.idle:
+        assert rooms.box.size == rooms.box.replaying == size(rooms) - len(taken)
+        room = room or [20_000]
+        rooms.box.drain()
+    assert bytes(taken) == b"".join(rooms.wires["EUR_USD"])
+
+
+def test_clients_with_equal_positions_share_the_result_until_the_log_changes() -> None:
+    rooms = Rooms(2**20)
+    since = dict.fromkeys(PAIRS, SINCE)
+
+    def missed(client: str = "client", pairs: tuple[str, ...] = PAIRS) -> Replay:
+        return rooms.rooms.missed(client, pairs, [], since).replay
+
+    rooms.fanout.add("other", Outbox(Owner(), 1))
+    first = missed()
+    assert missed("other") is first
+    assert missed(pairs=PAIRS[:2]) is not first
+    assert [each.wire for each in missed().frames] == [wire for pair in PAIRS for wire in rooms.wires[pair]]
+    message = decode(topics.PRICES, BODY % (b"EUR_USD", 11), set(PAIRS))
+    rooms.log.append(message, rooms.log.continuity(message))
+    assert len(missed().frames) == len(first.frames) + 1
+    rooms.log.forget()
+    assert rooms.rooms.missed("client", PAIRS, [], since).recovered == dict.fromkeys(PAIRS, False)
+    rooms.resume("EUR_USD")
+    assert rooms.rooms.missed("client", ["EUR_USD"], ["EUR_USD"], since).replay is not missed(pairs=("EUR_USD",)), "a client in the room"
+
+
+def test_waiting_client_has_a_limit_of_its_own() -> None:
+    rooms = Rooms(2**20)
+    rooms.resume("EUR_USD")
+    left = 2**20 - size(rooms)
+    assert rooms.box.replaying == size(rooms)
+    rooms.rooms._replay_bytes = 2 * size(rooms) - 1
+    assert left > 0
+    assert rooms.resume("GBP_USD") == {"GBP_USD": False}
+
+
+def test_snapshot_of_an_instrument_is_made_once_for_each_price() -> None:
+    rooms = Rooms(2**20)
+    first = rooms.rooms.snapshot(PAIRS)
+    message = decode(topics.PRICES, BODY % (b"EUR_USD", 11), set(PAIRS))
+    rooms.log.append(message, rooms.log.continuity(message))
+    second = rooms.rooms.snapshot(PAIRS)
+    assert [second[pair] is first[pair] for pair in PAIRS] == [False, True, True]
+    assert orjson.loads(orjson.dumps(second))["EUR_USD"]["seq"] == 11
 
 
 @pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536])

@@ -7,14 +7,14 @@ joined batch. Each client of the cohort gets the same bytes in one `send()`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable
 
 from api.hub.fanout.cohorts import Cohort
 from api.hub.fanout.interval import FlushInterval
 from api.hub.fanout.sending import Sender, joined
 from api.hub.fanout.ticks import Ticks
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.wire import Frame, Replayed, event
+from api.hub.transport.wire import Frame, Replay, event
 from db.topics import kind_of
 
 Rooms = tuple[str, ...]  # destination of a broadcast; empty: every client of the namespace
@@ -242,11 +242,11 @@ class Fanout:
         """Send one event in this namespace to one client; the frame is never conflated."""
         self.send(client, event(name, body, namespace=self.namespace))
 
-    def replay(self, client: str, frames: Sequence[Replayed]) -> None:
+    def replay(self, client: str, past: Replay) -> None:
         """Send frames of the past to one client, after all earlier broadcasts."""
         self.send_pending()
-        if frames and (box := self._boxes.get(client)):
-            box.replay(frames)
+        if past.frames and (box := self._boxes.get(client)):
+            box.replay(past)
 
     def replaying(self, client: str) -> int:
         """Return the bytes of replayed frames that wait for the client."""

@@ -25,7 +25,7 @@ from api.hub.schemas.books import BookSnapshotSchema
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.request_costs import Cost
-from api.hub.transport.wire import Replayed
+from api.hub.transport.wire import Replay
 
 _CLIENTS_PER_TURN = 100  # of a change of the instruments, before other greenlets run
 
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     """
 
     body: dict[str, Any] | bytes | Deferred
-    missed: Sequence[Replayed] = ()
+    missed: Replay | None = None
 
 
 class MarketEvents:
@@ -109,8 +109,8 @@ class MarketEvents:
         books = self.books.judge(asked["books"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
         missed = self.prices.missed(client.id, accepted, held, asked["since"])
-        for frames in missed.values():
-            self.recoveries[frames is not None] += 1
+        for recovered in missed.recovered.values():
+            self.recoveries[recovered] += 1
         self._audit.forbidden_instruments(rejections.forbidden)
         rate = granted(asked["max_rate"]) if asked["pairs"] or asked["books"] else None
         self.prices.join(client.id, accepted, rate)
@@ -126,7 +126,7 @@ class MarketEvents:
             "rejected": rejections.shown,
             "rejected_count": rejections.count,
             "snapshot": self.prices.snapshot(accepted),
-            "recovered": {pair: frames is not None for pair, frames in missed.items()},
+            "recovered": missed.recovered,
             "max_rate": rate,
             "timestamp": self._timestamp(),
         }
@@ -134,7 +134,7 @@ class MarketEvents:
             answer["candle_snapshot"] = self.candles.snapshot(candles)
         if "books" in answer:
             answer["book_snapshot"] = book_snapshot
-        return Answer(answer, [frame for frames in missed.values() for frame in frames or ()])
+        return Answer(answer, missed.replay)
 
     def unsubscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Leave rooms; pairs that the client does not hold are ignored."""

@@ -95,6 +95,8 @@ class BookRooms:
     def held(self, client: str) -> list[dict[str, Any]]:
         """Return the book rooms of the client, in the form of a request."""
         rooms = self._fanout.rooms(client)
+        if self._rooms.keys().isdisjoint(rooms):  # usually
+            return []
         return [{"pair": pair, "depth": depth} for room, (pair, depth) in self._rooms.items() if room in rooms]
 
     def latest(self, client: str, instrument: str, depth: int, access: Access) -> bytes:

@@ -83,6 +83,8 @@ class CandleRooms:
     def held(self, client: str) -> list[dict[str, str]]:
         """Return the candle rooms of the client, in the form of a request."""
         rooms = self._fanout.rooms(client)
+        if self._rooms.keys().isdisjoint(rooms):  # usually
+            return []
         return [{"pair": pair, "interval": interval} for room, (pair, interval) in self._rooms.items() if room in rooms]
 
     def snapshot(self, series: Sequence[Series]) -> list[orjson.Fragment]:

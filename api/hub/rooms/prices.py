@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,8 +14,20 @@ from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import MAX_QUOTE_LENGTH, problem_of
-from api.hub.transport.wire import Replayed
+from api.hub.transport.wire import Replay, Replayed
 from db import topics
+
+_MAX_SHARED, _MAX_SHARED_BYTES = 256, 4 * 1024 * 1024
+
+
+class Missed(NamedTuple):
+    """The messages that a returning client has missed, and whether that is all of them, by pair."""
+
+    recovered: dict[str, bool]
+    replay: Replay
+
+
+_NOTHING = Missed({}, Replay([]))
 
 
 class PriceRooms:
@@ -28,12 +40,17 @@ class PriceRooms:
         self._fanout = fanout
         self._log = topic_log
         self._replay_bytes = replay_bytes
+        self._snapshots: dict[str, tuple[bytes, orjson.Fragment]] = {}  # pair -> its last price, and the same for orjson
+        # positions of a client in no room -> the state of their logs, and the result in that state
+        self._shared: dict[tuple[tuple[str, str, int], ...], tuple[tuple[int, ...], Missed]] = {}
+        self._shared_bytes = 0
         self.set_instruments(instruments)
 
     def set_instruments(self, instruments: Sequence[str]) -> None:
         """Have rooms for these instruments, in their order, from now on."""
         self._rooms = {pair: topics.price_room(pair) for pair in instruments}
         self.known = frozenset(instruments)
+        self._snapshots.clear()
 
     @property
     def instruments(self) -> list[str]:
@@ -90,23 +107,51 @@ class PriceRooms:
     def held(self, client: str) -> list[str]:
         """Return the pairs whose rooms the client is in."""
         rooms = self._fanout.rooms(client)
-        return [pair for pair, room in self._rooms.items() if room in rooms]
+        return [pair for pair, room in self._rooms.items() if room in rooms] if rooms else []
 
     def latest(self, pairs: Sequence[str]) -> dict[str, bytes]:
         """Return the latest price_update body of each pair that has one."""
         return {pair: body for pair in pairs if (body := self._log.latest(pair))}
 
     def snapshot(self, pairs: Sequence[str]) -> dict[str, orjson.Fragment]:
-        """Return `latest` in a form that orjson writes without a change."""
-        return {pair: orjson.Fragment(body) for pair, body in self.latest(pairs).items()}
+        """Return `latest` in a form that orjson writes without a change.
 
-    def missed(self, client: str, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[Replayed] | None]:
+        It is made once for each price.
+        """
+        found = {}
+        for pair, body in self.latest(pairs).items():
+            made = self._snapshots.get(pair)
+            if made is None or made[0] is not body:
+                made = self._snapshots[pair] = body, orjson.Fragment(body)
+            found[pair] = made[1]
+        return found
+
+    def missed(self, client: str, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> Missed:
         """Return the messages after the position of each pair that has one.
 
-        None: the log cannot be certain, or the messages that wait would exceed `replay_bytes`.
+        A pair is not recovered if the log cannot be certain, or if the messages that wait would
+        exceed `replay_bytes`. Clients that return with equal positions share the result.
         """
-        found: dict[str, list[Replayed] | None] = {}
+        if not since:
+            return _NOTHING
         left = self._replay_bytes - self._fanout.replaying(client)
+        if held or left != self._replay_bytes:
+            return self._find(pairs, held, since, left)
+        key = tuple((pair, position["epoch"], position["seq"]) for pair in pairs if (position := since.get(pair)) is not None)
+        known = self._shared.get(key)
+        if known is not None and known[0] == self._log.state(pairs):
+            return known[1]
+        if self._shared_bytes > _MAX_SHARED_BYTES or len(self._shared) > _MAX_SHARED:
+            self._shared.clear()
+            self._shared_bytes = 0
+        missed = self._find(pairs, held, since, left)
+        self._shared[key] = self._log.state(pairs), missed
+        self._shared_bytes += missed.replay.size
+        return missed
+
+    def _find(self, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any], left: int) -> Missed:
+        """Return the missed messages, of at most `left` bytes."""
+        found: dict[str, list[Replayed] | None] = {}
         for pair in pairs:
             if (position := since.get(pair)) is None:
                 continue
@@ -118,7 +163,8 @@ class PriceRooms:
                 frames, size = None, 0
             found[pair] = frames
             left -= size
-        return found
+        recovered = {pair: frames is not None for pair, frames in found.items()}
+        return Missed(recovered, Replay([frame for frames in found.values() for frame in frames or ()]))
 
     def count(self, members: Mapping[str, int]) -> dict[str, int]:
         """Return the number of subscriptions per pair, given the `members` of all rooms."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
+import orjson
 from marshmallow import RAISE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
@@ -216,8 +217,55 @@ class NothingSchema(RequestSchema):
     """For events without a payload."""
 
 
+class UsualSubscriptions:
+    """The results of equal requests of many clients, which come back at the same time.
+
+    A usual request has pairs, and perhaps positions. Its text is the key. Such a text contains no
+    fraction and no null, so that no other payload has the same one.
+    """
+
+    _MOST, _MAX_BYTES = 64, 4096
+
+    def __init__(self) -> None:
+        self._loaded: dict[bytes, dict[str, Any]] = {}  # text of a payload -> the result, which nobody changes
+
+    def find(self, payload: Mapping[str, Any]) -> tuple[bytes | None, dict[str, Any] | None]:
+        """Return the key of a payload, None if it is unusual, and the known result."""
+        pairs = payload.get("pairs")
+        if not payload.keys() <= {"pairs", "since"} or not (type(pairs) is str or (type(pairs) is list and set(map(type, pairs)) == {str})):
+            return None, None
+        try:
+            text = orjson.dumps(payload)
+        except TypeError:
+            return None, None
+        return (text if len(text) <= self._MAX_BYTES else None), self._loaded.get(text)
+
+    def keep(self, text: bytes, loaded: dict[str, Any]) -> None:
+        """Keep a result."""
+        if len(self._loaded) >= self._MOST:
+            self._loaded.clear()
+        self._loaded[text] = loaded
+
+
+_usual = UsualSubscriptions()
+
+
 def load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
-    """Validate the one payload of an event; a missing payload counts as an empty one."""
+    """Validate the one payload of an event; a missing payload counts as an empty one.
+
+    Clients may share the result: it must not be changed.
+    """
+    if len(arguments) == 1 and type(arguments[0]) is dict and isinstance(schema, SubscribeSchema):
+        text, known = _usual.find(arguments[0])
+        if known is None:
+            known = _load(schema, arguments)
+            if text is not None:
+                _usual.keep(text, known)
+        return known
+    return _load(schema, arguments)
+
+
+def _load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
     if len(arguments) > 1:
         raise Refusal(ErrorCode.INVALID_PAYLOAD, "An event carries one payload.", {"payload": ["More than one argument."]})
     payload = arguments[0] if arguments and arguments[0] is not None else {}

@@ -27,9 +27,10 @@ from typing import Protocol
 
 import orjson
 
-from api.hub.transport.wire import Frame, Replayed, Snapshot, event
+from api.hub.transport.wire import Frame, Replay, Snapshot, event
 
 _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
+_LEAST_VIEW_BYTES = 1024
 # Without the notices of two namespaces. The client of python-engineio ends its session if a payload
 # has more than 16 packets.
 _MAX_FRAMES_PER_POLL = 14
@@ -95,8 +96,8 @@ class Outbox:
     """
 
     __slots__ = (
-        "_count_unsent", "_frames", "_gap_notice", "_groups", "_limit", "_newest_only", "_owner", "_partial", "_snapshots", "_unsent",
-        "_waiting", "chains", "conflated", "dropped", "fd", "ready", "replaying", "send", "size",
+        "_count_unsent", "_frames", "_gap_notice", "_groups", "_limit", "_newest_only", "_owner", "_partial", "_replays_partial",
+        "_snapshots", "_unsent", "_waiting", "chains", "conflated", "dropped", "fd", "ready", "replaying", "send", "size",
     )  # fmt: skip
 
     def __init__(
@@ -118,7 +119,8 @@ class Outbox:
         self._snapshots = _NO_ROOMS  # rooms of which a snapshot waits; no link of these waits
         self.chains: Chains | None = None
         self.size = 0  # waiting bytes, replayed ones included
-        self.replaying = 0  # bytes of the replayed frames of which no byte was sent
+        self._replays_partial = False  # whether `_partial` is of a replayed frame
+        self.replaying = 0  # waiting bytes of replayed frames
         self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
         self.conflated = 0  # frames dropped since the beginning
 
@@ -157,6 +159,7 @@ class Outbox:
         self.send, self.fd, self._count_unsent, self._unsent = _no_socket, NO_DESCRIPTOR, _no_kernel, 0
         self._turn(waiting=True)
         self._partial, self._frames, self._snapshots, self.size, self.replaying = b"", [], _NO_ROOMS, 0, 0
+        self._replays_partial = False
 
     def finish(self, frames: Sequence[Frame]) -> None:
         """Send these frames as the last ones: all waiting frames are discarded.
@@ -164,7 +167,7 @@ class Outbox:
         The rest of a frame of which the socket took a part goes out before them.
         """
         self.dropped.clear()
-        self.replaying = 0
+        self.replaying = len(self._partial) if self._replays_partial else 0
         self._keep([*frames])
         if not self._waiting:
             self.drain()
@@ -212,12 +215,11 @@ class Outbox:
             group.flush()
         self.push(frame.wire, (frame,))
 
-    def replay(self, frames: Sequence[Replayed]) -> None:
+    def replay(self, past: Replay) -> None:
         """Send frames of the past as the socket takes them, after all frames that wait."""
-        size = sum(len(frame.wire) for frame in frames)
-        self._frames.extend(frames)
-        self.size += size
-        self.replaying += size
+        self._frames.extend(past.parts if self._has_socket else past.frames)
+        self.size += past.size
+        self.replaying += past.size
         if not self._waiting:
             self.drain()
         elif not self._has_socket:
@@ -235,7 +237,7 @@ class Outbox:
         """Send waiting frames until the outbox is empty or the socket is full."""
         while self._has_socket and (self._partial or self._frames):
             wires = self._next_wires()
-            data = b"".join(wires)
+            data = wires[-1] if len(wires) == 1 or (len(wires) == 2 and not wires[0]) else b"".join(wires)
             try:
                 sent = self.send(data) if data else 0
             except BlockingIOError:
@@ -377,7 +379,7 @@ class Outbox:
             size = len(frame.wire)
             if sent < size:
                 if sent:
-                    self._partial = frame.wire[sent:]
+                    self._partial, self._replays_partial = frame.wire[sent:], frame.replayed
                     self.size += len(self._partial)
                     index += 1
                 self._queue(frames[index:])
@@ -402,19 +404,27 @@ class Outbox:
 
         A snapshot of which no byte was sent waits again, and is made anew.
         """
-        self.size -= len(self._partial)
+        self._count_partial(-1)
         gone = -1  # queued frames; the first of the wires is the partial frame
         self._partial = b""
         for wire in wires:
             if sent < len(wire):
                 if sent or gone < 0:
-                    self._partial = wire[sent:]
+                    self._partial = _rest_of(wire, sent)
                     gone += 1
+                if sent and gone:
+                    self._replays_partial = self._frames[gone - 1].replayed
                 break
             sent -= len(wire)
             gone += 1
         self._remove(gone)
-        self.size += len(self._partial)
+        self._count_partial(1)
+
+    def _count_partial(self, sign: int) -> None:
+        """Add the bytes of the partial frame to the waiting ones, or remove them (-1)."""
+        self.size += sign * len(self._partial)
+        if self._replays_partial:
+            self.replaying += sign * len(self._partial)
 
     def _remove(self, count: int) -> None:
         """Remove the first queued frames."""
@@ -440,6 +450,13 @@ class Outbox:
 def _no_socket(data: bytes) -> int:
     """Stand for the `send` of an outbox without a socket."""
     raise BlockingIOError
+
+
+def _rest_of(wire: bytes, sent: int) -> bytes:
+    """Return the bytes after the first `sent`: of a large one a view, so that clients share it."""
+    if len(wire) - sent < _LEAST_VIEW_BYTES:
+        return wire[sent:]
+    return memoryview(wire)[sent:]  # type: ignore[return-value]  # `send` and `join` take both
 
 
 def _replayed_bytes(frames: Sequence[Frame]) -> int:

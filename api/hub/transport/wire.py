@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from sys import maxsize
 
 _MAX_FRAGMENTS = 1000  # of one message: empty fragments never reach the limit in bytes
 _HEADER_BYTES = {126: 4, 127: 10}  # second byte of an unmasked frame -> length of its header, if it is not 2
 _WAITING_SNAPSHOT = bytes(160)  # about the memory of a `Snapshot`; the bytes of the message do not exist yet
+REPLAY_PART_BYTES = 48 * 1024
 SEPARATOR = b"\x1e"  # between the packets of one polling payload
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = b"0", b"1", b"2", b"3", b"4", b"5", b"6"  # types of Engine.IO packets
@@ -71,6 +72,34 @@ class Replayed(Frame):
         """The body of the event: `BODY` of `42["NAME",BODY]`."""
         packet = self.packet
         return packet[packet.index(b'",') + 2 : -1]
+
+
+class Replay:
+    """Frames of the past in their order, joined once for all clients that get the same ones.
+
+    A poll takes `frames`. A socket takes `parts`, which are the same bytes in pieces of about
+    `REPLAY_PART_BYTES`.
+    """
+
+    __slots__ = ("frames", "parts", "size")
+
+    def __init__(self, frames: Sequence[Replayed]) -> None:
+        self.frames = frames
+        self.parts = [Replayed(b"".join(wires)) for wires in _pieces(frames)]
+        self.size = sum(len(part.wire) for part in self.parts)
+
+
+def _pieces(frames: Sequence[Replayed]) -> Iterator[list[bytes]]:
+    """Yield the bytes of frames, in lists of about `REPLAY_PART_BYTES`."""
+    wires, size = [], 0
+    for frame in frames:
+        wires.append(frame.wire)
+        size += len(frame.wire)
+        if size >= REPLAY_PART_BYTES:
+            yield wires
+            wires, size = [], 0
+    if wires:
+        yield wires
 
 
 class Snapshot(Frame):

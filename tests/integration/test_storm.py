@@ -1,0 +1,142 @@
+"""2,000 clients come back at once with `since` while prices flow: no hole and no repetition."""
+
+from __future__ import annotations
+
+import resource
+import select
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from db import topics
+from db.bus import Bus
+from db.messages import Tick
+from tests.bench.client import Client, Plan
+from tests.bench.frames import Walker
+from tests.support.processes import Web
+
+CLIENTS = 2000
+PAIRS = ("EUR_USD", "GBP_USD")
+MISSED = 20  # prices of each pair
+SECONDS = 300.0  # a deadline that only a broken hub reaches
+
+
+@pytest.fixture(scope="module")
+def shared_variables() -> dict[str, str]:
+    """Without deadlines that a busy machine misses."""
+    return {
+        "WEBSOCKET_MAX_CLIENTS": str(CLIENTS),
+        "AUTH_JOIN_SECONDS": str(SECONDS),
+        "WEBSOCKET_PING_TIMEOUT": "300",
+        "OUTBOX_TIMEOUT": "300",
+    }
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """Enough descriptors for all clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CLIENTS + 500
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"at most {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def publish(bus: Bus, count: int) -> int:
+    """Publish prices of each pair; return the last `seq`."""
+    time_text = "2025-11-18T12:00:00.000000Z"
+    for _ in range(count):
+        stamps = bus.publish_prices([Tick(pair, "1.1", "1.2", "1.15", time_text, "test") for pair in PAIRS])
+    return stamps[-1].seq
+
+
+class Flow:
+    """Publishes prices until it is stopped; then `last` is the `seq` of the last one."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.last = 0
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            self.last = publish(self._bus, 1)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.last = publish(self._bus, 1)
+
+
+class Crowd:
+    """Clients that read; `walker` is shared, because most bytes are equal."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._epoll = select.epoll()
+        self._walker = Walker()
+        self._ends = time.monotonic() + SECONDS
+        self.clients = {client.fd: client for client in (Client(plan) for _ in range(CLIENTS))}
+        for fd in self.clients:
+            self._epoll.register(fd, select.EPOLLOUT)
+
+    def read(self) -> None:
+        """Serve every ready client once."""
+        assert time.monotonic() < self._ends, f"{sum(not client.done for client in self.clients.values())} wait for a subscription"
+        for fd, event in self._epoll.poll(1.0, 4096):
+            client = self.clients[fd]
+            if event & select.EPOLLOUT:
+                client.begin()
+                self._epoll.modify(fd, select.EPOLLIN)
+            else:
+                self._receive(client)
+
+    def _receive(self, client: Client) -> None:
+        data = client.rest + client.recv(1 << 18)
+        client.rest = b""
+        if not client.upgraded and not (data := client.read_head(data)):
+            return
+        chunk = self._walker.walk(data)
+        client.rest = chunk.rest
+        for topic, first, last in chunk.runs:
+            assert client.following[topic] == first, f"a hole or a repetition in {topic}"
+            client.following[topic] = last + 1
+        for packet in chunk.others:
+            if packet == b"2":
+                client.send(b"3")
+            elif not client.done:
+                client.advance(packet)
+
+    def close(self) -> None:
+        for client in self.clients.values():
+            client.socket.close()
+        self._epoll.close()
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_clients_that_return_while_prices_flow_have_every_price_once(shared_hub: Web, shared_bus: Bus) -> None:
+    before = publish(shared_bus, 1)
+    position = shared_bus.position(topics.PRICES, PAIRS[0])
+    assert position is not None
+    publish(shared_bus, MISSED)
+    since = tuple((pair, position.epoch, before) for pair in PAIRS)
+    crowd = Crowd(Plan(shared_hub.port, "socketio", PAIRS, since, greeting=True))
+    for client in crowd.clients.values():
+        client.following = dict.fromkeys(PAIRS, before + 1)
+    flow = Flow(shared_bus)
+    try:
+        while not all(client.done for client in crowd.clients.values()):
+            crowd.read()
+        flow.stop()
+        assert flow.last > before + MISSED + 1
+        wanted = dict.fromkeys(PAIRS, flow.last + 1)
+        while any(client.following != wanted for client in crowd.clients.values()):
+            crowd.read()
+    finally:
+        flow.stop()
+        crowd.close()
