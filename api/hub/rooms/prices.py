@@ -62,7 +62,8 @@ class PriceRooms:
 
     def permitted(self, access: Access) -> list[str]:
         """Return the instruments that the client may see."""
-        return [pair for pair in self._rooms if access.includes(pair)]
+        entitled = access.entitled(self.known)
+        return [pair for pair in self._rooms if pair in entitled]
 
     def denied(self, access: Access) -> list[str]:
         """Return the rooms that the client may not be in."""
