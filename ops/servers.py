@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from db.bounded import DATABASE_MISSING, NO_CONNECT, NO_ENTRY, NO_LOGIN, PASSWORD, ROLE_MISSING, LoginRefused
 from db.bus import PLAIN, BusError, BusLoginRefused, BusSetup, RedisFacts
+from db.bus.errors import AUTHORITY, CLIENT_CERTIFICATE, HOST_NAME, BusTlsRefused
 from db.bus.topology.setup import CLUSTER
 from db.postgres import StoreError
 from db.rights import OWNER, READER, WRITER
@@ -193,9 +194,17 @@ def _by_rights(judge: Callable[[Server, Rights], Finding | None]) -> Callable[[S
 
 # Redis
 
+_TLS_TEXTS = {
+    HOST_NAME: "{setting}: the certificate of Redis at {address} is for another host name: use a name that it has",
+    AUTHORITY: "REDIS_TLS_CA: no authority of this file (or of the system) has signed the certificate of Redis at {address}",
+    CLIENT_CERTIFICATE: "REDIS_TLS_CERT: Redis at {address} accepts no client without a certificate that its authority has signed",
+}
+
 
 def no_bus(server: Server, error: BusError) -> Finding:
     """Return the finding for a Redis that refuses the login, or gives no answer."""
+    if isinstance(error, BusTlsRefused):
+        return Finding(Kind.UNFIT, _TLS_TEXTS[error.fault].format(setting=server.setting, address=server.address))
     cause = _CONNECTING.sub("", str(error)).rstrip(".")
     if isinstance(error, BusLoginRefused):
         text = f"{server.setting}: Redis at {server.address} refuses the login of user {server.role} ({cause})"

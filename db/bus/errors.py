@@ -95,6 +95,23 @@ class BusLoginRefused(BusError):
     """Redis refuses our user, its password or the number of the database."""
 
 
+class BusTlsRefused(BusError):
+    """TLS has failed for good. `fault` is one of `TLS_FAULTS`."""
+
+    def __init__(self, fault: str, text: str) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
+# Faults of TLS -> a part of the error text of OpenSSL; the first one that it has is the fault.
+HOST_NAME, AUTHORITY, CLIENT_CERTIFICATE = "host name", "authority", "client certificate"
+TLS_FAULTS = {
+    HOST_NAME: re.compile("hostname mismatch|IP address mismatch", re.IGNORECASE),
+    AUTHORITY: re.compile("CERTIFICATE_VERIFY_FAILED"),
+    CLIENT_CERTIFICATE: re.compile("ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE|ALERT_BAD_CERTIFICATE|ALERT_UNKNOWN_CA"),
+}
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise `BusError` for every `redis.RedisError`, so that none of them leaves `db.bus`."""
@@ -104,7 +121,11 @@ def translated() -> Iterator[None]:
         fenced = _FENCED.fullmatch(str(error))
         if fenced is not None:
             raise BusFenced(int(fenced[1])) from error
-        raise _kind_of(error)(f"{type(error).__name__}: {error}") from error
+        text = f"{type(error).__name__}: {error}"
+        for fault, form in TLS_FAULTS.items():
+            if form.search(text):
+                raise BusTlsRefused(fault, text) from error
+        raise _kind_of(error)(text) from error
 
 
 def _kind_of(error: redis.RedisError) -> type[BusError]:

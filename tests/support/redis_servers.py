@@ -111,8 +111,14 @@ def running(*servers: RedisServer) -> Iterator[None]:
 class Cluster:
     """A Redis Cluster: masters with equal shares of the slots, and replicas of each."""
 
-    def __init__(self, masters: Sequence[RedisServer], replicas: Sequence[Sequence[RedisServer]] = ()) -> None:
+    def __init__(
+        self,
+        masters: Sequence[RedisServer],
+        replicas: Sequence[Sequence[RedisServer]] = (),
+        client_options: Mapping[str, Any] = {},
+    ) -> None:
         self.masters, self.replicas = list(masters), [list(each) for each in replicas]
+        self._options = client_options
 
     @property
     def servers(self) -> list[RedisServer]:
@@ -126,17 +132,17 @@ class Cluster:
     def form(self) -> None:
         """Join the servers, and wait until each accepts commands."""
         for number, server in enumerate(self.masters):
-            with server.client() as client:
+            with server.client(**self._options) as client:
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
                 first, behind = (SLOTS * each // len(self.masters) for each in (number, number + 1))
                 client.execute_command("CLUSTER ADDSLOTSRANGE", first, behind - 1)
-        with self.masters[0].client() as client:
+        with self.masters[0].client(**self._options) as client:
             for server in self.servers[1:]:
                 client.execute_command("CLUSTER MEET", server.host, server.port)
         until(lambda: all(self._state(server)["cluster_known_nodes"] == str(len(self.servers)) for server in self.servers), 20, "meeting")
         for master, replicas in zip(self.masters, self.replicas, strict=False):
             for replica in replicas:
-                with replica.client() as client:
+                with replica.client(**self._options) as client:
                     client.execute_command("CLUSTER REPLICATE", self.id_of(master))
         until(lambda: all(self._state(server)["cluster_state"] == "ok" for server in self.servers), 30, "a cluster in order")
         for replicas in self.replicas:
@@ -145,13 +151,12 @@ class Cluster:
 
     def id_of(self, server: RedisServer) -> str:
         """The id of a node."""
-        with server.client() as client:
+        with server.client(**self._options) as client:
             found: Any = client.execute_command("CLUSTER MYID")
         return found.decode() if isinstance(found, bytes) else str(found)
 
-    @staticmethod
-    def _state(server: RedisServer) -> dict[str, str]:
-        with server.client() as client:
+    def _state(self, server: RedisServer) -> dict[str, str]:
+        with server.client(**self._options) as client:
             found: Any = client.execute_command("CLUSTER INFO")
         return {str(name): str(value) for name, value in found.items()}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,14 +71,34 @@ def connection_options(url: str, setup: BusSetup, timeout: float) -> dict[str, A
 
 def client_of(options: dict[str, Any], on_connect: OnConnect | None) -> Any:
     """A client with a pool of its own for these connections; `on_connect` prepares each of them."""
-    if on_connect is not None:
+    is_tls = options.get("connection_class") is SSLConnection
+    if on_connect is not None or is_tls:
 
         def prepare(connection: Any) -> None:
+            if is_tls:
+                _end_handshake(connection._sock)
             connection.on_connect()
-            on_connect(connection)
+            if on_connect is not None:
+                on_connect(connection)
 
         options = {**options, "redis_connect_func": prepare}
     return redis.Redis.from_pool(redis.ConnectionPool(**options))
+
+
+def _end_handshake(sock: socket.socket) -> None:
+    """Exchange a PING, so that the tickets of TLS 1.3 are read, which follow the handshake.
+
+    redis-py takes a connection with unread data for a broken one. A server that refuses our
+    certificate closes the connection; only a read shows its reason.
+    """
+    with suppress(OSError):
+        sock.sendall(b"*1\r\n$4\r\nPING\r\n")
+    try:
+        answer = sock.recv(4096)  # the answer, also if it is an error before the login
+    except OSError as error:
+        raise redis.ConnectionError(str(error)) from error
+    if not answer:
+        raise redis.ConnectionError("the connection was closed after the handshake of TLS")
 
 
 def request(options: dict[str, Any], *words: str) -> Any:
