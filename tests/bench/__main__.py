@@ -92,7 +92,12 @@ def fanout(
         missing[report.RECEIVE_HEADING] = reason
     receive = Results([] if reason else receive_side.run(options, QUICK_RECEIVE_SHAPES if quick else RECEIVE_SHAPES))
     found = report.Report(
-        results, receive, options, {**report.machine(), **report.others(results)}, missing, rates.text(before, options.rounds)
+        results,
+        receive,
+        options,
+        {**report.machine(), **report.loop(chosen), **report.others(results)},
+        missing,
+        rates.text(before, options.rounds),
     )
     files = found.write(out)
     click.echo(files[0].read_text())

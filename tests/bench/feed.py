@@ -54,8 +54,14 @@ class Feed:
 
     def publish(self, count: int) -> None:
         """Publish one batch like a source."""
+        self.stamped(count)
+
+    def stamped(self, count: int) -> tuple[str, str, int]:
+        """Publish one batch; return instrument, epoch and seq of its last message."""
         now = format_time(datetime.now(UTC))
-        self._bus.publish_prices([self._next(now) for _ in range(count)])
+        ticks = [self._next(now) for _ in range(count)]
+        stamp = self._bus.publish_prices(ticks)[-1]
+        return ticks[-1].instrument, stamp.epoch, stamp.seq
 
     def _next(self, now: str) -> Tick:
         self._number += 1

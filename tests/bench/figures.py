@@ -53,6 +53,8 @@ GOALS = (
     Goal("d", "connect_cpu_us", "node", 1.0, "(d) CPU per idle connection ÷ Node's"),
     Goal("d", "one_cpu_us", "node", 1.0, "(d) CPU per subscribed connection ÷ Node's, one after the other"),
     Goal("d", "some_cpu_us", "node", 1.0, "(d) CPU per subscribed connection ÷ Node's, 64 at a time"),
+    Goal("d", "storm_s", "node", 1.0, "(d) time until all are back with 50 missed prices ÷ Node's without replay"),
+    Goal("d", "storm_cpu_us", None, 633, "(d) CPU µs per client back with 50 missed prices"),
     Goal("e", "stalled_kib", None, OUTBOX_LIMIT_KIB, "(e) KiB per stalled client, kernel included"),
     Goal("e", "p99_ratio", None, 1.3, "(e) p99 of the others ÷ without stalled clients"),
     Goal("m", "lost_25k", None, 0, "(m) lost messages at 25,000/s of 5,000 instruments"),

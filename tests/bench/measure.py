@@ -27,7 +27,7 @@ _BUSY_PERCENT = 90.0
 _SETTLE_SECONDS = 4.0
 _IDLE_SECONDS = 3.0
 _WARM_CLIENTS = 50
-_SUBSCRIBED_CLIENTS = 1000
+_MISSED = 50  # prices of a returning client
 # About 4.6 MB per stalled client: more than the largest send queue of Linux, 4 MiB by default.
 _FILL_MESSAGES = 20_000
 _LOG_MESSAGES = 1200  # more than the hub keeps of a topic
@@ -153,10 +153,7 @@ def idle(session: Session, _: float) -> Figures:
     time.sleep(_IDLE_SECONDS)
     resting, after = server.cpu() - resting, server.memory()
     load.command("close")
-    subscribed = {}
-    if server.peer.protocol == "socketio":
-        costs = connections.measure(server, session.feed.instruments[:1], _SUBSCRIBED_CLIENTS)
-        subscribed = {name: costs[name] for name in ("one_cpu_us", "some_cpu_us", "all_cpu_us")}
+    subscribed = _subscribed(session) if server.peer.protocol == "socketio" else {}
     return Figures(
         {
             **subscribed,
@@ -168,6 +165,23 @@ def idle(session: Session, _: float) -> Figures:
             "idle_cpu_percent": resting / _IDLE_SECONDS * 100,
         }
     )
+
+
+def _subscribed(session: Session) -> dict[str, float]:
+    """Return the cost of connections with a subscription.
+
+    `storm_s` is the time until all clients are back at once. Those of Tickwire, which alone has
+    `since`, have all missed prices then.
+    """
+    server, clients = session.server, len(session.plans)
+    costs = connections.measure(server, session.feed.instruments[:1], clients)
+    found = {name: costs[name] for name in ("one_cpu_us", "some_cpu_us", "all_cpu_us")}
+    if not server.peer.greeting:
+        return {**found, "storm_s": clients / costs["all_per_s"]}
+    position = session.feed.stamped(1)
+    session.feed.stamped(_MISSED)
+    storm = connections.returning(server, [position], _MISSED, clients)
+    return {**found, "storm_s": clients / storm["storm_all_per_s"], "storm_cpu_us": storm["storm_all_cpu_us"]}
 
 
 def stalled(session: Session, seconds: float) -> Figures:

@@ -18,7 +18,7 @@ from tests.bench import npm
 from tests.bench.fanout import Options, Run
 from tests.bench.figures import GOALS, OURS, Results, Spread
 from tests.bench.measure import DISTURBED, Figures
-from tests.bench.servers import PEERS
+from tests.bench.servers import LOOP, PEERS
 from tests.bench.shapes import RECEIVE_SHAPES, SHAPES
 
 # figure -> heading; other figures are in the JSON file only
@@ -32,6 +32,8 @@ HEADINGS = {
     "one_cpu_us": "… one after the other, subscribed",
     "some_cpu_us": "… 64 at a time, subscribed",
     "all_cpu_us": "… all at once, subscribed",
+    "storm_cpu_us": "… back with `since`, 50 prices",
+    "storm_s": "s until all are back",
     "pss_kib": "KiB/client (PSS)",
     "uss_kib": "KiB/client (USS)",
     "idle_cpu_percent": "idle CPU %",
@@ -127,6 +129,11 @@ def machine() -> dict[str, str]:
         "Python": f"{platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in ("Flask-SocketIO", "eventlet")),
         **npm.versions(),
     }
+
+
+def loop(peers: Sequence[str]) -> dict[str, str]:
+    """Return the fan-out loop of Tickwire, if it is measured."""
+    return {"Tickwire": f"`FANOUT_LOOP={LOOP}`"} if OURS in peers else {}
 
 
 def others(results: Results) -> dict[str, str]:
