@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
 
 import orjson
 import psycopg2
@@ -344,6 +345,13 @@ def test_holder_that_is_cut_off_from_the_store_goes_on_until_it_is_fenced(team: 
     first.keeper.poll()
     assert holding.stop.is_set()
     assert {duty for duty in DUTIES if duty not in first.held} == {"source:s1"}, "the others have no other holder that publishes"
+
+
+def test_glob_without_a_duty_ends_the_process(settings: Settings, tmp_path: Path) -> None:
+    with jobs(settings, tmp_path / "jobs.log", SOURCES="synthetic", JOBS_DUTIES="timed,sorce:*") as process:
+        assert process.popen is not None
+        assert process.popen.wait(60) == 2, process.output()
+        assert "JOBS_DUTIES: 'sorce:*' matches no duty" in process.output()
 
 
 # real processes that share a feed

@@ -258,13 +258,35 @@ def test_hub_without_report_is_down_and_a_draining_hub_is_not_expected(bus: Bus,
     assert judge(table_at(bus, NOW).expected(), NOW, own={}).failing.keys() == {"hub"}
 
 
-def test_newer_of_two_acting_reports_is_used(bus: Bus) -> None:
-    put_report(bus, "jobs@a", now=NOW, sources={"old": {"state": "down"}})
-    put_report(bus, "jobs@b", now=NOW + timedelta(seconds=1), sources={"new": {"state": "live"}})
+def test_newest_report_of_each_source_is_used(bus: Bus) -> None:
+    put_report(bus, "jobs@a", now=NOW, sources={"moved": {"state": "down"}, "kept": {"state": "live"}})
+    put_report(bus, "jobs@b", now=NOW + timedelta(seconds=1), sources={"moved": {"state": "live"}})
     put_report(bus, "books@b", now=NOW, sources={"scenario": {"state": "live"}}, writer={"oldest_age_seconds": 3.5, "parked": 2})
     verdict = judge(table_at(bus, NOW).expected(), NOW, own={})
-    assert (set(verdict.sources), dict(verdict.failing)) == ({"new", "scenario"}, {})
+    assert {name: source["state"] for name, source in verdict.sources.items()} == dict.fromkeys(("moved", "kept", "scenario"), "live")
+    assert dict(verdict.failing) == {}
     assert (verdict.writer["oldest_age_seconds"], verdict.writer["parked"]) == (3.5, 2)
+
+
+def test_parts_of_a_source_are_one_with_the_worst_state(bus: Bus) -> None:
+    later = format_time(NOW + timedelta(seconds=1))
+    first = {"state": "live", "ticks": 5, "trades": 7, "refused": {"price": 1}, "last_tick": later, "failing_since": None, "detail": None}
+    second = {**first, "state": "stale", "ticks": 2, "trades": 1, "last_tick": format_time(NOW), "detail": "silent for 12 s"}
+    put_report(bus, "jobs@a", now=NOW, sources={"binance:0/2": first})
+    put_report(bus, "jobs@b", now=NOW, acting=False, sources={"binance:1/2": second})
+    verdict = judge(table_at(bus, NOW).expected(), NOW, own={})
+    source = verdict.sources["binance"]
+    assert (source["state"], source["detail"], source["last_tick"]) == ("stale", "silent for 12 s", later)
+    assert (source["ticks"], source["trades"], source["refused"]) == (7, 8, {"price": 2})
+    assert dict(verdict.failing) == {"source:binance": "stale: silent for 12 s"}
+
+
+def test_source_that_moved_from_a_process_that_is_down_is_live(bus: Bus) -> None:
+    put_report(bus, "jobs@a", now=NOW, acting=False, sources={"binance": {"state": "live"}})
+    put_report(bus, "jobs@b", now=NOW + timedelta(seconds=16), sources={"binance": {"state": "live"}})
+    verdict = judge(table_at(bus, NOW + timedelta(seconds=16)).expected(), NOW, own={})
+    assert verdict.sources["binance"]["state"] == "live"
+    assert dict(verdict.failing) == {}
 
 
 def test_sources_of_a_process_that_is_down_are_stale(bus: Bus) -> None:

@@ -30,7 +30,7 @@ _SECONDS = {
     **{_INTEGRATION.format(name): seconds for name, seconds in {
         "faults": 103, "docs": 98, "jobs_process": 77, "python_client": 64, "proxy": 58, "up_restarts": 58,
         "without_a_trace": 51, "backfill": 51, "misfortune_continued": 48, "health": 46, "js_client": 44,
-        "jobs_end_to_end": 42, "backup": 40, "up": 37, "misfortune": 35, "upgrade_database": 35, "examples": 32,
+        "jobs_end_to_end": 42, "duties": 40, "backup": 40, "up": 37, "misfortune": 35, "upgrade_database": 35, "examples": 32,
         "book_clients": 29, "hub": 27, "own_servers": 27, "observability_clients": 26, "oanda": 24, "client_access": 23,
         "rolling": 30, "js_package": 21, "rights": 20, "hub_candles": 19, "registry": 19, "binance": 19, "rollup": 19,
         "backend_api": 18, "workers": 18, "hub_examples": 16, "doctor": 14,

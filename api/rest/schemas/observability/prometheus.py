@@ -40,7 +40,7 @@ class PerformanceFiguresSchema(Schema):
 class StatusFiguresSchema(Schema):
     """State of the system."""
 
-    isRunning = Bool(required=True, metadata=about("True if an acting jobs process reported within 15 s"))
+    isRunning = Bool(required=True, metadata=about("True if a jobs process with the duty `timed` reported within 15 s"))
     binanceConnected = Bool(required=True, metadata=about("True if the source `binance` is live"))
     databaseConnected = Bool(required=True, metadata=about("As `database` in `/health`"))
     bufferSize = Int(required=True, metadata=about("Unstored prices and trades"))
@@ -50,7 +50,7 @@ class StatusFiguresSchema(Schema):
 
 
 class FiguresSchema(Schema):
-    """Figures of the acting jobs process; 0 and false without one."""
+    """Figures of all jobs processes; 0 and false without one."""
 
     timestamp = output_time("Time of the answer")
     performance = Nested(PerformanceFiguresSchema, required=True)
