@@ -53,17 +53,17 @@ class _Line:
         return price, quantity, side
 
 
-def insert_trades(cursor: Cursor, lines: bytes, *, origin: Origin = "history", replace: bool = False) -> Inserted:
+def insert_trades(cursor: Cursor, *lines: bytes, origin: Origin = "history", replace: bool = False) -> Inserted:
     """Insert the trades that are not stored yet and mark their minutes.
 
-    `lines` comes from `db.messages.trade_lines`. Live trades and those of a history belong to the
+    `lines` are texts of `db.messages.trade_lines`. Live trades and those of a history belong to the
     newest series; those of a file to the series in whose span of time they lie. Only live trades
     begin a series. A trade that is stored with another price, quantity or side is a conflict; with
     `replace` it takes the place of the stored one. Missing monthly partitions are created.
     """
-    if not lines:
+    if not any(lines):
         return Inserted()
-    batch = TradeBatch(lines)
+    batch = TradeBatch(*lines)
     make_months(cursor, "raw_trades", {minute[:7] for _, minute in batch.minutes})
     series = lock_series(cursor, {symbol for symbol, _ in batch.minutes})
     inserted = _copy_rising(cursor, batch, series) or _copy_missing(cursor, batch, series, origin, replace=replace)

@@ -173,14 +173,14 @@ class TradeQueue(StoreQueue[TradeLines]):
 
     def store(self, cursor: Cursor, entries: Sequence[TradeLines]) -> Mapping[str, int]:
         if all(entry.admitted for entry in entries):
-            lines = b"".join(entry.lines for entry in entries)
+            lines = [entry.lines for entry in entries]
         else:
             windows = open_windows("live", _calendars(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
-            lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
-        if not lines:
+            lines = [entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries]
+        if not any(lines):
             return {}
         try:
-            inserted = insert_trades(cursor, lines, origin="live")
+            inserted = insert_trades(cursor, *lines, origin="live")
         except LookupError as error:  # an entry claims that its lines were checked, and they have no fields
             raise ValueError(f"not lines of trades: {error}") from None
         for conflict in inserted.conflicts:

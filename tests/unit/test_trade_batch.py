@@ -34,7 +34,8 @@ def check(trades: list[Trade]) -> TradeBatch:
     batch = TradeBatch(trade_lines(trades))
     assert len(batch) == len(trades)
     assert batch.minutes == {(each.symbol, each.time[:16]) for each in trades}
-    assert [row[:3] for row in batch.rows()] == [each[:3] for each in trades]
+    assert [row[:3] for row in batch.rows()] == [each[:3] for each in sorted(trades, key=lambda each: each.symbol)]
+    assert b"".join(line + b"\n" for *_, line in batch.rows()) == batch.lines
     ids = {symbol: [each.trade_id for each in trades if each.symbol == symbol] for symbol in {each.symbol for each in trades}}
     times = {each.symbol: each.time for each in trades}
     if all(numbers == sorted(set(numbers)) for numbers in ids.values()):
@@ -49,6 +50,19 @@ def check(trades: list[Trade]) -> TradeBatch:
 @given(_trades)
 def test_batch_has_the_minutes_and_climbs_of_its_trades(trades: list[Trade]) -> None:
     check(trades)
+
+
+@given(st.lists(_trades, max_size=5), st.data())
+def test_parts_grouped_or_not_make_the_same_batch_as_one_text(parts: list[list[Trade]], data: st.DataObject) -> None:
+    texts = [trade_lines(data.draw(st.sampled_from([part, sorted(part, key=lambda each: each.symbol)]))) for part in parts]
+    whole, batch = TradeBatch(trade_lines(each for part in parts for each in part)), TradeBatch(*texts)
+    assert (batch.lines, batch.columns, batch.minutes, batch.climbs) == (whole.lines, whole.columns, whole.minutes, whole.climbs)
+
+
+@pytest.mark.parametrize("symbols", [("A", "AB", "A"), ("AB", "A", "AB"), ("B", "A", "A\\tB")])
+def test_symbols_that_begin_alike_are_kept_apart(symbols: tuple[str, ...]) -> None:
+    batch = TradeBatch(*(trade_lines([trade(symbol, number, 0)]) for number, symbol in enumerate(symbols)))
+    assert [row[:2] for row in batch.rows()] == sorted(((symbol, number) for number, symbol in enumerate(symbols)), key=lambda row: row[0])
 
 
 @given(_trades)
