@@ -2,7 +2,7 @@
 
 Bus and store take such batches without a second check. A batch of trades is checked in one match,
 which costs a third of a check of each trade. A parser that has proved the form of its trades
-returns `WellFormedTrades`, of which only symbols and times are checked.
+returns a `UsualBatch`, of which only symbols and times are checked.
 """
 
 from __future__ import annotations
@@ -39,11 +39,41 @@ class AdmittedTrades(list[Trade]):
         self.lines = trade_lines(self) if lines is None else lines
 
 
-class WellFormedTrades(list[Trade]):
-    """Trades that pass `check_trade` in every window that contains their times.
+class UsualBatch:
+    """Trades as text that pass `check_trade` in every window that contains their times.
 
-    None has ids of orders.
+    None has ids of orders. `lines` has the format of `trade_lines`, by symbol, with the number of
+    trades in `counts`. `marks` are the (symbol, `2025-11-18T12:34`) of the trades. `newest` is the
+    trade with the highest id, and `volumes` the sum of the quantities without repeated ids.
+
+    All times are from `earliest` to `latest`, which may lie up to a second before and after them.
+    `times` are those of at most `SAMPLED_TIMES` trades, evenly spread over the arrival.
+
+    `admit_batch` sets `admitted`.
     """
+
+    __slots__ = ("admitted", "counts", "earliest", "latest", "lines", "marks", "newest", "times", "volumes")
+
+    def __init__(self, seconds: tuple[str, str], times: Sequence[str]) -> None:
+        first, last = seconds  # `2025-11-18T12:34:56.`
+        self.earliest, self.latest = f"{first}000000Z", f"{last}999999Z"
+        self.times = times
+        self.lines: dict[str, bytes] = {}
+        self.counts: dict[str, int] = {}
+        self.marks: set[tuple[str, str]] = set()
+        self.newest: dict[str, Trade] = {}
+        self.volumes: dict[str, str] = {}
+        self.admitted = False
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __iter__(self) -> Iterator[Trade]:
+        """The trades, grouped by symbol, of each symbol in order."""
+        return (_trade(line) for lines in self.lines.values() for line in lines.splitlines())
+
+
+SAMPLED_TIMES = 8
 
 
 def admit_quotes(quotes: Iterable[Tick], windows: Windows, refuse: Callable[[Tick, ValueError], None]) -> AdmittedQuotes:
@@ -51,10 +81,16 @@ def admit_quotes(quotes: Iterable[Tick], windows: Windows, refuse: Callable[[Tic
     return AdmittedQuotes(_passing(quotes, lambda quote: check_quote(quote, windows[quote.instrument]), refuse))
 
 
+def admit_batch(batch: UsualBatch, windows: Windows, refuse: Callable[[Trade, ValueError], None]) -> UsualBatch | AdmittedTrades:
+    """The batch if all of its trades pass the checks; else those that do, as `admit_trades`."""
+    if not _are_inside(batch.lines, (batch.earliest, batch.latest), windows):
+        return admit_trades(list(batch), windows, refuse)
+    batch.admitted = True
+    return batch
+
+
 def admit_trades(trades: Sequence[Trade], windows: Windows, refuse: Callable[[Trade, ValueError], None]) -> AdmittedTrades:
     """The trades that pass the checks, in order; `refuse` is called with each other one."""
-    if isinstance(trades, WellFormedTrades) and _are_inside({trade[0] for trade in trades}, [trade[2] for trade in trades], windows):
-        return AdmittedTrades(trades)
     columns = list(zip(*trades, strict=False))
     no_orders = len(trades) * 2 == sum(column.count(None) for column in columns[_FIELDS:])
     if columns and no_orders and set(map(type, columns[1])) == {int} and {*map(type, columns[3]), *map(type, columns[4])} == {str}:

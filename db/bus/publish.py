@@ -10,7 +10,7 @@ import orjson
 
 from db import topics
 from db.admission import check_quote
-from db.admitted import AdmittedQuotes, AdmittedTrades, admit_trades
+from db.admitted import AdmittedQuotes, AdmittedTrades, UsualBatch, admit_batch, admit_trades
 from db.bus.confirmation import ScriptCall
 from db.bus.connection import lua
 from db.bus.errors import BusFull
@@ -171,22 +171,38 @@ class Publisher(Batches):
         messages = [(topics.EVENTS_TOPIC, orjson.dumps({**now, **event})[:-1], "", "", "") for event in events]
         self._publish(topics.OBSERVABILITY_EVENTS, messages, batch_id, fence)
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> None:
+    def publish_trades(self, trades: Sequence[Trade] | UsualBatch, batch_id: str, *, fence: Fence = NO_FENCE) -> None:
         """Append trades to their stream, in order, for the store only: they are never broadcast."""
-        if not isinstance(trades, AdmittedTrades):
+        if isinstance(trades, UsualBatch) and not trades.admitted:
+            trades = admit_batch(trades, self.windows(), _raise)
+        elif not isinstance(trades, UsualBatch | AdmittedTrades):
             trades = admit_trades(trades, self.windows(), _raise)
         calls: list[ScriptCall] = []
         counts: dict[int, int] = {}
-        for shard, mine in self._by_shard(topics.TRADES, trades, lambda trade: trade.symbol).items():
-            counts[shard] = len(mine)
-            for start in range(0, len(mine), MAX_TRADES_PER_ENTRY):
-                part = mine[start : start + MAX_TRADES_PER_ENTRY]
-                lines = trades.lines if len(part) == len(trades) else trade_lines(part)
-                calls.append(self._append_call(shard, batch_id, start, [len(part), lines], fence))
+        for shard, texts in (self._lines_of(trades) if isinstance(trades, UsualBatch) else self._lines(trades)).items():
+            counts[shard] = sum(number for number, _ in texts)
+            for place, (number, lines) in enumerate(texts):
+                calls.append(self._append_call(shard, batch_id, place * MAX_TRADES_PER_ENTRY, [number, lines], fence))
         if not all(self._run_scripts(_APPEND, calls, confirmed=True)):
             raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
         for shard, count in counts.items():
             self.measured.published.add(topics.TRADES, str(shard), by=count)
+
+    def _lines(self, trades: AdmittedTrades) -> dict[int, list[tuple[int, bytes]]]:
+        """shard -> number and lines of each entry."""
+        found: dict[int, list[tuple[int, bytes]]] = {}
+        for shard, mine in self._by_shard(topics.TRADES, trades, lambda trade: trade.symbol).items():
+            parts = [mine[start : start + MAX_TRADES_PER_ENTRY] for start in range(0, len(mine), MAX_TRADES_PER_ENTRY)]
+            found[shard] = [(len(part), trades.lines if len(part) == len(trades) else trade_lines(part)) for part in parts]
+        return found
+
+    def _lines_of(self, batch: UsualBatch) -> dict[int, list[tuple[int, bytes]]]:
+        """The same of lines that are grouped by symbol."""
+        found: dict[int, list[tuple[int, bytes]]] = {}
+        for shard, symbols in self._by_shard(topics.TRADES, list(batch.lines), lambda symbol: symbol).items():
+            number, text = sum(batch.counts[symbol] for symbol in symbols), b"".join([batch.lines[symbol] for symbol in symbols])
+            found[shard] = [(number, text)] if number <= MAX_TRADES_PER_ENTRY else _cut(text)
+        return found
 
     def _append_call(self, shard: int, batch_id: str, part: int, content: list[str | bytes | int], fence: Fence) -> ScriptCall:
         publisher, _, number = batch_id.rpartition("/")
@@ -219,6 +235,13 @@ class Publisher(Batches):
     ) -> Stamp:
         body = {**figures, "threshold": threshold, "severity": severity, "message": message}
         return self.publish(channel, topic, body, batch_id, fence=fence)
+
+
+def _cut(text: bytes) -> list[tuple[int, bytes]]:
+    """Numbers and lines of the entries of a long text."""
+    lines = text.splitlines(keepends=True)
+    parts = [lines[start : start + MAX_TRADES_PER_ENTRY] for start in range(0, len(lines), MAX_TRADES_PER_ENTRY)]
+    return [(len(part), b"".join(part)) for part in parts]
 
 
 def _price_message(tick: Tick, timestamp: str) -> Message:

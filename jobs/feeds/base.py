@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from config.pacing import backoff
 from config.secrets import scrub
 from db.admission import Mode, Refusals
+from db.admitted import UsualBatch
 from db.candles import CandleRow
 from db.instruments import Instrument
 from db.messages import Tick, Trade
@@ -68,14 +69,14 @@ class Source(ABC, Generic[Raw]):
         """
 
     @abstractmethod
-    def parse(self, raw: Raw) -> Sequence[Tick | Trade]:
+    def parse(self, raw: Raw) -> Sequence[Tick | Trade] | UsualBatch:
         """The ticks and trades of one arrival, in order, possibly none.
 
         Pure. Only the format is checked: `note_bad` is called with the fault of every message that
         cannot be read. `Ingest` checks the values.
         """
 
-    def prices(self, raw: Raw, trades: Sequence[Trade]) -> Sequence[Tick]:
+    def prices(self, raw: Raw, trades: Sequence[Trade] | UsualBatch) -> Sequence[Tick]:
         """The ticks that the admitted trades of an arrival make. Pure."""
         return ()
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from db.admission import MAX_AHEAD_SECONDS
-from db.admitted import AdmittedQuotes, AdmittedTrades, WellFormedTrades
+from db.admitted import AdmittedQuotes, AdmittedTrades, UsualBatch
 from db.bus import BusError, BusFenced, BusFull
 from db.bus.fence import NO_FENCE, Fence
 from db.messages import Tick, Trade
@@ -46,7 +46,7 @@ class PriceBus(Protocol):
         `BusFenced` if another process feeds this source.
         """
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> object:
+    def publish_trades(self, trades: Sequence[Trade] | UsualBatch, batch_id: str, *, fence: Fence = NO_FENCE) -> object:
         """Publish a batch of trades, once in effect."""
 
 
@@ -106,7 +106,7 @@ class Ingest:
         self._batches = 0
         # the batch, number `_batches`, that the bus has not accepted yet
         self._pending = AdmittedQuotes()
-        self._pending_trades = AdmittedTrades()
+        self._pending_trades: AdmittedTrades | UsualBatch = AdmittedTrades()
         self._received_at = monotonic()  # time of the last arrival
         self._full_at: float | None = None  # time of the last refusal by a full bus in this episode
 
@@ -137,8 +137,8 @@ class Ingest:
             return
         self._admission.begin()
         quotes: list[Tick] = []
-        if isinstance(items, WellFormedTrades):
-            trades = self._admission.trades(items)
+        if isinstance(items, UsualBatch):
+            trades: AdmittedTrades | UsualBatch = self._admission.trades(items)
         else:
             trades = self._admission.trades([each for each in items if isinstance(each, Trade)])
             quotes = [each for each in items if isinstance(each, Tick)]

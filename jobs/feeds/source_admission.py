@@ -9,7 +9,7 @@ from datetime import datetime
 
 from config.pacing import Throttle
 from db.admission import MAX_AHEAD_SECONDS, Mode, NotAdmitted, Windows, open_windows, refusal_kind
-from db.admitted import AdmittedQuotes, AdmittedTrades, admit_quotes, admit_trades
+from db.admitted import AdmittedQuotes, AdmittedTrades, UsualBatch, admit_batch, admit_quotes, admit_trades
 from db.messages import Tick, Trade
 from db.timestamps import parse_time
 from jobs.feeds.occurrences import Occurrences
@@ -57,9 +57,15 @@ class SourceAdmission:
         )
         self._ahead = None
 
-    def trades(self, trades: Sequence[Trade]) -> AdmittedTrades:
+    def trades(self, trades: Sequence[Trade] | UsualBatch) -> AdmittedTrades | UsualBatch:
         """The admitted trades of the arrival."""
-        return admit_trades(trades, self._windows, lambda trade, error: self._refuse(trade.symbol, trade.time, error))
+
+        def refuse(trade: Trade, error: ValueError) -> None:
+            self._refuse(trade.symbol, trade.time, error)
+
+        if isinstance(trades, UsualBatch):
+            return admit_batch(trades, self._windows, refuse)
+        return admit_trades(trades, self._windows, refuse)
 
     def quotes(self, quotes: Sequence[Tick]) -> AdmittedQuotes:
         """The admitted quotes of the arrival.

@@ -9,6 +9,7 @@ from typing import get_args
 
 from config.metrics import PUBLISH_BUCKETS, SOURCE_DELAY_BUCKETS
 from db.admission import UNREADABLE, Kind
+from db.admitted import SAMPLED_TIMES, UsualBatch
 from db.measures import Buckets, Counts, Many
 from db.messages import Tick, Trade
 
@@ -16,7 +17,7 @@ REFUSAL_KINDS = (*get_args(Kind), UNREADABLE)
 TRANSIENT, FATAL = "transient", "fatal"
 # Of a repeated publish: `reason` of the errors of the bus.
 RETRY_REASONS = ("full", "lost", "fenced", "unreplicated", "moved")
-MAX_MEASURED_PER_BATCH = 8  # delays; in a larger batch each one stands for its share of the records
+MAX_MEASURED_PER_BATCH = SAMPLED_TIMES  # delays; in a larger batch each one stands for its share of the records
 
 
 class SourceCounts:
@@ -56,12 +57,16 @@ class SourceCounts:
             if has_trades:
                 self.quantities.add(symbol, by=0)
 
-    def accepted(self, source: str, quotes: Sequence[Tick], trades: Sequence[Trade], at: datetime, *, is_live: bool) -> None:
+    def accepted(self, source: str, quotes: Sequence[Tick], trades: Sequence[Trade] | UsualBatch, at: datetime, *, is_live: bool) -> None:
         """Count a batch that the bus has accepted at this time."""
         prices = Counter([quote.instrument for quote in quotes])
         for symbol, number in prices.items():
             self.prices.add(symbol, by=number)
-        if trades:
+        if isinstance(trades, UsualBatch):
+            for symbol, number in trades.counts.items():
+                self.ingested.add(symbol, by=number)
+                self.quantities.add(symbol, by=float(trades.volumes[symbol]))
+        elif trades:
             self._trades(trades)
         else:
             for symbol, number in prices.items():
@@ -79,11 +84,11 @@ class SourceCounts:
             self.ingested.add(symbol, by=len(texts))
             self.quantities.add(symbol, by=sum(map(float, texts)))
 
-    def _delays(self, source: str, quotes: Sequence[Tick], trades: Sequence[Trade], at: datetime) -> None:
+    def _delays(self, source: str, quotes: Sequence[Tick], trades: Sequence[Trade] | UsualBatch, at: datetime) -> None:
         """Measure the records of a small batch, or some of a larger one, evenly spread."""
         buckets, number = self.delays.get(source), len(trades) or len(quotes)
         measured = min(number, MAX_MEASURED_PER_BATCH)
         for place in range(measured):
             first, following = place * number // measured, (place + 1) * number // measured
-            time = trades[first].time if trades else quotes[first].time
+            time = trades.times[place] if isinstance(trades, UsualBatch) else (trades or quotes)[first].time
             buckets.observe((at - datetime.fromisoformat(time)).total_seconds(), following - first)

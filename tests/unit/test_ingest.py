@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from config.settings import SourceSpec
+from db.admitted import UsualBatch
 from db.bus import BusError, BusFenced, BusFull
 from db.bus.fence import NO_FENCE, Fence
 from db.messages import Tick, Trade
@@ -87,7 +88,7 @@ class MemoryBus:
         if refusal == "lost":
             raise BusError("the answer was lost")
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> None:
+    def publish_trades(self, trades: Sequence[Trade] | UsualBatch, batch_id: str, *, fence: Fence = NO_FENCE) -> None:
         self.trades.setdefault(batch_id, list(trades))
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
@@ -446,7 +447,8 @@ class Market(Scripted):
         moment = format_time(FakeTime().utc() + timedelta(seconds=raw))
         return [Trade("EUR_USD", 1, "2025-01-01T00:00:00.000000Z", "1.5", "3", "buy"), Trade("EUR_USD", raw, moment, "1.7", "4", "buy")]
 
-    def prices(self, raw: int, trades: Sequence[Trade]) -> Sequence[Tick]:
+    def prices(self, raw: int, trades: Sequence[Trade] | UsualBatch) -> Sequence[Tick]:
+        trades = list(trades)
         return [Tick("EUR_USD", "1", "2", trades[-1].price, trades[-1].time, self.name, str(len(trades)))]
 
 

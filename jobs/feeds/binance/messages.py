@@ -2,9 +2,10 @@
 
 Trades are read, not checked: that is the work of `db.admission`.
 
-One regular expression reads a batch of trades in the usual form, twice as fast as a JSON parser
-with checks, and proves all but symbols and window of the trades. Messages of another form go
-through that parser, with the same result.
+One regular expression reads a batch of trades in the usual form, several times as fast as a JSON
+parser with checks, and proves all but symbols and window of the trades. They become the lines that
+COPY reads, without an object for each trade. Messages of another form go through that parser, with
+the same result.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from functools import lru_cache, partial
+from functools import lru_cache
+from itertools import islice
+from operator import lt
 from typing import Any
 
 import orjson
 
 from db.admission import NotAdmitted
-from db.admitted import WellFormedTrades
+from db.admitted import SAMPLED_TIMES, UsualBatch
 from db.decimals import is_decimal, plain_decimal
 from db.messages import Tick, Trade
 
@@ -29,16 +32,18 @@ Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
 # Start of a stream's name in a message, and a position after its end.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
 
-_POSITIVE = r"((?=[0.]*+[1-9])[0-9]{1,24}+(?:\.[0-9]{1,24}+)?+)"
+_POSITIVE = rb"((?=[0.]*+[1-9])[0-9]{1,24}+(?:\.[0-9]{1,24}+)?+)"
 _USUAL = re.compile(
-    r'^\{"stream":"[a-z0-9]++@trade","data":\{"e":"trade","E":[1-9][0-9]{0,17}+,"s":"([A-Z0-9]++)","t":(0|[1-9][0-9]{0,17}+),'
-    rf'"p":"{_POSITIVE}","q":"{_POSITIVE}","T":([1-9][0-9]{{9}})([0-9]{{3}}(?:[0-9]{{3}})?+),"m":(true|false),"M":(?:true|false)\}}\}}\n',
+    rb'^\{"stream":"[a-z0-9]++@trade","data":\{"e":"trade","E":[1-9][0-9]{0,17}+,"s":"([A-Z0-9]++)","t":(0|[1-9][0-9]{0,17}+),'
+    rb'"p":"%b","q":"%b","T":([1-9][0-9]{9})([0-9]{3}(?:[0-9]{3})?+),"m":(true|false),"M":(?:true|false)\}\}\n' % (_POSITIVE, _POSITIVE),
     re.MULTILINE,
 )
-_SIDES = {"true": "sell", "false": "buy"}  # by whether the buyer is the maker
-_DIGITS_OF_MS = 3
-# The constructor of the class would be a call of Python code for each trade.
-_trade_from = partial(tuple.__new__, Trade)
+# The end of a line, by whether the buyer is the maker; that of its time, by the number of digits.
+_SIDES = {b"true": b"sell", b"false": b"buy"}
+_ZEROS = {3: b"000Z", 6: b"Z"}
+_MINUTE = len("2025-11-18T12:34")
+# symbol, id, price, quantity, second and fraction of the time, maker: the groups of `_USUAL`
+_Found = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
 
 def split(received: Iterable[bytes]) -> tuple[tuple[bytes, ...], list[bytes], list[bytes]]:
@@ -71,32 +76,62 @@ def is_shutdown_notice(message: bytes) -> bool:
         return False
 
 
-def read_trades(messages: Sequence[bytes], symbols: Collection[str], on_garbage: Callable[[ValueError], None]) -> list[Trade]:
+def read_trades(messages: Sequence[bytes], symbols: Collection[str], on_garbage: Callable[[ValueError], None]) -> UsualBatch | list[Trade]:
     """The trades of `symbols` among the messages, in order.
 
     `on_garbage` is called with the fault of every other message.
     """
-    trades = read_usual(messages, symbols)
-    return read_any(messages, symbols, on_garbage) if trades is None else trades
+    return read_usual(messages, symbols) or read_any(messages, symbols, on_garbage)
 
 
-def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> WellFormedTrades | None:
-    """The same if every message is a trade in the usual form; else None."""
-    lines = b"\n".join((*messages, b"")).decode("latin-1")
-    found = _USUAL.findall(lines)
-    if not found or not len(found) == len(messages) == lines.count("\n") or not {each[0] for each in found}.issubset(symbols):
+def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> UsualBatch | None:
+    """The same as lines if every message is a trade in the usual form; else None."""
+    text = b"\n".join((*messages, b""))
+    found: list[_Found] = _USUAL.findall(text)
+    if not found or not len(found) == len(messages) == text.count(b"\n"):
         return None
-    return WellFormedTrades(
+    groups: dict[bytes, list[_Found]] = {}
+    for each in found:
+        if each[0] in groups:
+            groups[each[0]].append(each)
+        else:
+            groups[each[0]] = [each]
+    names = {name: name.decode() for name in sorted(groups)}
+    if not set(names.values()).issubset(symbols):
+        return None
+    seconds = {each[4] for each in found}
+    batch = UsualBatch((_second(min(seconds).decode()), _second(max(seconds).decode())), _sampled(found))
+    for name, symbol in names.items():
+        _add_group(batch, symbol, groups[name])
+    return batch
+
+
+def _sampled(found: Sequence[_Found]) -> list[str]:
+    """The times of some trades, evenly spread."""
+    number = min(len(found), SAMPLED_TIMES)
+    chosen = [found[place * len(found) // number] for place in range(number)]
+    return [_in_contract_form((each[4] + each[5]).decode()) for each in chosen]
+
+
+def _add_group(batch: UsualBatch, symbol: str, found: list[_Found]) -> None:
+    """Add the trades of one symbol."""
+    batch.counts[symbol] = len(found)
+    batch.lines[symbol] = b"".join(
         [
-            _trade_from(
-                (
-                    symbol, int(number), f"{_second(second)}{rest}{'000Z' if len(rest) == _DIGITS_OF_MS else 'Z'}", price, quantity,
-                    _SIDES[maker], None, None,
-                )
-            )
-            for symbol, number, price, quantity, second, rest, maker in found
+            b"%b\t%b\t%b%b%b\t%b\t%b\t%b\n" % (name, number, _second_bytes(second), rest, _ZEROS[len(rest)], price, quantity, _SIDES[maker])
+            for name, number, price, quantity, second, rest, maker in found
         ]
-    )  # fmt: skip
+    )
+    batch.marks.update((symbol, _second(second.decode())[:_MINUTE]) for second in {each[4] for each in found})
+    ids = [int(each[1]) for each in found]
+    newest = found[-1]
+    if not all(map(lt, ids, islice(ids, 1, None))):  # one that is repeated counts once, as it was last
+        by_id = dict(zip(ids, found, strict=True))
+        newest, found = by_id[max(by_id)], list(by_id.values())
+    _, number, price, quantity, second, rest, maker = newest
+    time = _in_contract_form((second + rest).decode())
+    batch.newest[symbol] = Trade(symbol, int(number), time, price.decode(), quantity.decode(), _SIDES[maker].decode())
+    batch.volumes[symbol] = _volume([each[3].decode() for each in found])
 
 
 def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Callable[[ValueError], None]) -> list[Trade]:
@@ -160,19 +195,30 @@ def trade_of(symbol: str, number: object, price: object, quantity: object, momen
     return Trade(symbol, number, trade_time(moment), plain_decimal(price), plain_decimal(quantity), "sell" if maker else "buy")
 
 
-def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
+def prices_of(trades: Sequence[Trade] | UsualBatch, books: Books) -> list[Tick]:
     """One price for each instrument with admitted trades and a known book: the newest trade's.
 
     Its volume is that of all these trades.
     """
+    if isinstance(trades, UsualBatch):
+        newest, volumes = trades.newest, trades.volumes
+    else:
+        newest, volumes = _newest(trades)
     ticks = []
-    for symbol in dict.fromkeys([trade[0] for trade in trades]):
+    for symbol, trade in newest.items():
         if symbol in books:
-            by_id = {trade[1]: trade for trade in trades if trade[0] == symbol}
-            newest = by_id[max(by_id)]
             bid, ask = books[symbol]
-            ticks.append(Tick(symbol, bid=bid, ask=ask, mid=newest.price, time=newest.time, source=NAME, volume=_volume(by_id.values())))
+            ticks.append(Tick(symbol, bid=bid, ask=ask, mid=trade.price, time=trade.time, source=NAME, volume=volumes[symbol]))
     return ticks
+
+
+def _newest(trades: Sequence[Trade]) -> tuple[dict[str, Trade], dict[str, str]]:
+    """The newest trade of each symbol, and the volume of all its trades."""
+    by_symbol: dict[str, dict[int, Trade]] = {}
+    for trade in trades:
+        by_symbol.setdefault(trade[0], {})[trade[1]] = trade
+    newest = {symbol: by_id[max(by_id)] for symbol, by_id in by_symbol.items()}
+    return newest, {symbol: _volume([trade[4] for trade in by_id.values()]) for symbol, by_id in by_symbol.items()}
 
 
 def read_book(message: bytes, symbols: Collection[str]) -> tuple[str, str, str]:
@@ -207,6 +253,11 @@ def _second(digits: str) -> str:
     return datetime.fromtimestamp(int(digits), UTC).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
-def _volume(trades: Iterable[Trade]) -> str:
+@lru_cache(maxsize=128)
+def _second_bytes(digits: bytes) -> bytes:
+    return _second(digits.decode()).encode()
+
+
+def _volume(quantities: Iterable[str]) -> str:
     with localcontext(prec=100):
-        return format(sum(map(Decimal, [trade[4] for trade in trades]), Decimal(0)), "f")
+        return format(sum(map(Decimal, quantities), Decimal(0)), "f")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from contextlib import closing
 from dataclasses import dataclass
 
+from db.admitted import UsualBatch
 from db.instruments import Instrument
 from db.messages import Tick, Trade
 from jobs.feeds.base import BadInput, Source, as_source_error
@@ -99,10 +100,10 @@ class BinanceSource(Source[ReceivedBatch]):
                 yield ReceivedBatch(messages, books)
                 check_shutdown(others)
 
-    def parse(self, raw: ReceivedBatch) -> list[Trade]:
+    def parse(self, raw: ReceivedBatch) -> list[Trade] | UsualBatch:
         return read_trades(raw.messages, self._requested, self._note_garbage)
 
-    def prices(self, raw: ReceivedBatch, trades: Sequence[Trade]) -> list[Tick]:
+    def prices(self, raw: ReceivedBatch, trades: Sequence[Trade] | UsualBatch) -> list[Tick]:
         return prices_of(trades, raw.books)
 
     def _read_books(self, messages: Iterable[bytes]) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from db.admitted import UsualBatch
 from db.bus import Publisher
 from db.bus.fence import NO_FENCE, Fence
 from db.instruments import all_instruments, calendars_of
@@ -32,7 +33,7 @@ class _CountedBus:
         self._bus.publish_prices(ticks, batch_id, fence=fence)
         self._taken(len(ticks))
 
-    def publish_trades(self, trades: Sequence[Trade], batch_id: str, *, fence: Fence = NO_FENCE) -> None:
+    def publish_trades(self, trades: Sequence[Trade] | UsualBatch, batch_id: str, *, fence: Fence = NO_FENCE) -> None:
         self._bus.publish_trades(trades, batch_id, fence=fence)
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
