@@ -256,7 +256,7 @@ def test_overlapping_pieces_of_prices_in_any_order_are_stored_once(store: Store,
             for second in seconds
             for place, (bid, occurrence) in enumerate((("1.10", 1), ("1.1" if path == "file" else "1.10", 2), ("1.2", 1)))
         ]
-        inserted = put_prices(store, rows, origin="file" if path == "file" else "live", epoch=f"e{number}")
+        inserted = put_prices(store, rows, origin="file" if path == "file" else "live", epochs={f"e{number}"})
         assert inserted == Inserted(3 * len(set(seconds) - wanted), 3 * len(set(seconds) & wanted))
         wanted |= set(seconds)
     assert len(prices(store)) == 3 * len(wanted)
@@ -267,11 +267,11 @@ def test_overlapping_pieces_of_prices_in_any_order_are_stored_once(store: Store,
 
 def test_first_row_stays_and_takes_over_the_position_on_the_bus(store: Store) -> None:
     put_prices(store, [price("1.10", 7, source="file:a", epoch="file:a")], origin="file")
-    put_prices(store, [price("1.1", 3, epoch="old")], epoch="new")
+    put_prices(store, [price("1.1", 3, epoch="old")], epochs={"new"})
     assert prices(store) == [("1.10", 1, "file:a", "file:a", 7)]
-    assert put_prices(store, [price("1.1", 3, epoch="new"), price("1.100", 5, epoch="new")], epoch="new") == Inserted(0, 2)
+    assert put_prices(store, [price("1.1", 3, epoch="new"), price("1.100", 5, epoch="new")], epochs={"new"}) == Inserted(0, 2)
     assert prices(store) == [("1.10", 1, "file:a", "new", 5)]
-    put_prices(store, [price("1.1", 4, epoch="new")], epoch="new")  # delivered again
+    put_prices(store, [price("1.1", 4, epoch="new")], epochs={"new"})  # delivered again
     put_prices(store, [price("1.1", 7, source="file:a", epoch="file:a")], origin="file")
     assert prices(store) == [("1.10", 1, "file:a", "new", 5)]
 

@@ -90,7 +90,7 @@ def test_expected_counts_are_0_from_the_start() -> None:
         "tickwire_trade_quantity_total": 1,
         "tickwire_records_refused_total": 2 * len(REFUSAL_KINDS),
         "tickwire_source_errors_total": 4,
-        "tickwire_bus_retries_total": 2,
+        "tickwire_bus_retries_total": 5,
         "tickwire_source_delay_seconds": len(SOURCE_DELAY_BUCKETS) + 3,
     }
     assert len(REFUSAL_KINDS) == 9  # eight of `db.admission.Kind`, and `unreadable`
@@ -108,6 +108,8 @@ def test_performance_covers_the_last_minute_and_the_totals_everything() -> None:
         "batchProcessingTime": 0.0,
         "totalTrades": 0,
         "totalBatches": 0,
+        "measuredRecords": 0,
+        "measuredBatches": 0,
     }
     for second in range(1, 101):  # two trades a second, of 20 ms and then of 40 ms; a batch of 5 ms
         seconds[0] = float(second)
@@ -126,6 +128,8 @@ def test_performance_covers_the_last_minute_and_the_totals_everything() -> None:
         "batchProcessingTime": pytest.approx(5.0),
         "totalTrades": 200,
         "totalBatches": 100,
+        "measuredRecords": 120,
+        "measuredBatches": 60,
     }
     seconds[0] = 200.0  # a minute without records
     performance.mark()
