@@ -240,7 +240,7 @@ class UsualSubscriptions:
             return None, None
         return (text if len(text) <= self._MAX_BYTES else None), self._loaded.get(text)
 
-    def keep(self, text: bytes, loaded: dict[str, Any]) -> None:
+    def note(self, text: bytes, loaded: dict[str, Any]) -> None:
         """Keep a result."""
         if len(self._loaded) >= self._MOST:
             self._loaded.clear()
@@ -260,7 +260,7 @@ def load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
         if known is None:
             known = _load(schema, arguments)
             if text is not None:
-                _usual.keep(text, known)
+                _usual.note(text, known)
         return known
     return _load(schema, arguments)
 
