@@ -42,7 +42,7 @@ class LazyChannel:
         self._start, self._max_bytes = len(row.lazy_head), row.max_bytes
         self._topics: dict[bytes, _Topic] = {}  # text of a message up to the end of its topic -> topic
 
-    def keep(self, body: bytes) -> bool:
+    def hold(self, body: bytes) -> bool:
         """Append the message to the topic log as it is; return False if it must be decoded.
 
         It must have the form of our own publisher and be the next one of its topic. Its content is

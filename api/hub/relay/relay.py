@@ -129,7 +129,7 @@ class Relay:
         left: Sequence[Received] = ()
         remaining = iter(messages)
         for channel, body in remaining:
-            if (each := lazy.get(channel)) is None or not each.keep(body):
+            if (each := lazy.get(channel)) is None or not each.hold(body):
                 try:
                     self.receive(channel, body)
                 except NeedsBus:
