@@ -33,7 +33,8 @@ _SECONDS = {
         "jobs_end_to_end": 42, "duties": 40, "backup": 40, "up": 37, "misfortune": 35, "upgrade_database": 35, "examples": 32,
         "book_clients": 29, "hub": 27, "own_servers": 27, "observability_clients": 26, "oanda": 24, "client_access": 23,
         "rolling": 30, "js_package": 21, "rights": 20, "hub_candles": 19, "registry": 19, "binance": 19, "rollup": 19,
-        "backend_api": 18, "workers": 18, "hub_examples": 16, "doctor": 14,
+        "cluster_faults": 60, "cluster": 40, "layout": 20, "sentinel": 13, "backend_api": 18, "workers": 18, "hub_examples": 16,
+        "doctor": 14,
     }.items()},
     **{_WEB.format(name): seconds for name, seconds in {
         "accessibility": 45, "behaviour": 20, "candles": 10, "keyboard": 45, "keyboard_list": 20, "outages": 95,
