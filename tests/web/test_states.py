@@ -10,7 +10,9 @@ import pytest
 
 from db.topics import PRICES as PRICE_CHANNEL
 from db.topics import stream_key
+from ops import running
 from tests.conftest import until
+from tests.support import exported
 from tests.support.pages import Chromium, Pages
 from tests.support.shell import DOWN, await_banner, await_link, await_mid, await_text, bus_prices, opened
 from tests.support.sites import Site
@@ -23,8 +25,19 @@ MISSED = 12
 
 @pytest.fixture(scope="module")
 def site(chromium: Chromium, start_site: Callable[..., Site]) -> Site:
-    """A site whose hub accepts one client."""
-    return start_site(WEBSOCKET_MAX_CLIENTS="1")
+    """A site whose hub accepts one client, and soon notices the end of one over polling."""
+    return start_site(WEBSOCKET_MAX_CLIENTS="1", WEBSOCKET_PING_INTERVAL="2", WEBSOCKET_PING_TIMEOUT="5")
+
+
+@pytest.fixture(autouse=True)
+def _free_place(site: Site) -> None:
+    """Wait for the end of the client before: a page that is refused waits for half a minute."""
+
+    def clients() -> float:
+        _, text = running.get(site.hub_url, "/hub/metrics")
+        return sum(exported.of(exported.parsed(text.decode()), "tickwire_hub_clients", "transport").values())
+
+    until(lambda: clients() == 0, what="a hub without clients")
 
 
 def test_rows_are_there_before_the_hub_and_skeletons_before_rest(pages: Pages, site: Site) -> None:
