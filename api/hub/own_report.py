@@ -82,7 +82,7 @@ class HubReport:
 
     @property
     def name(self) -> str:
-        """The name of this hub in the registry."""
+        """The name of this hub in the registry; before it has one, the first of its kind."""
         return self._reporter.name
 
     def counts(self) -> dict[str, Any]:

@@ -81,41 +81,47 @@ class _Dated(NamedTuple):
 class TopicLog:
     """Bodies by channel and topic, according to `log` in the row of the channel.
 
-    `check` reads a raw message. Set it before the first raw message.
+    `check` reads a raw message. Set it before the first raw message. `shard_of(channel, topic)` is
+    the shard of the bus in which a topic lives: each shard has an epoch of its own.
     """
 
     check: Check
 
-    def __init__(self) -> None:
+    def __init__(self, shard_of: Callable[[str, str], int] = lambda channel, topic: 0) -> None:
+        self._shard_of = shard_of
         self._topics: dict[LogKey, LogTopic] = {}
         self._latest: dict[LogKey, bytes] = {}  # log `tail`: last body, foreign ones included
         self._newest: dict[LogKey, _Dated] = {}  # log `newest`: latest by time, foreign ones included
         self._last: dict[LogKey, _Dated] = {}  # log `newest`: last message with a seq
-        self._epoch: str | None = None  # of the last message appended
-        self._present: str | None = None  # the only epoch in which clients may resume; None: any
+        self._epochs: dict[int, str] = {}  # shard -> epoch of the last topic that began
+        # shard -> the only epoch in which clients may resume; without one, any
+        self._present: dict[int, str] = {}
         self._beginnings = 0  # of a topic, of an epoch, or of a log without positions
 
-    def begin(self, epoch: str | None) -> None:
-        """Set the present epoch of the bus: positions of other epochs are not recovered."""
-        self._present = epoch
+    def begin(self, epoch: str | None, shard: int = 0) -> None:
+        """Set the present epoch of a shard: positions of other epochs are not recovered."""
         self._beginnings += 1
+        if epoch is None:
+            self._present.pop(shard, None)
+        else:
+            self._present[shard] = epoch
 
-    def forget(self) -> None:
-        """Forget every position, because the bus has lost data.
+    def forget(self, shard: int = 0) -> None:
+        """Forget every position in a shard, because it has lost data.
 
         The latest bodies stay: clients may have received them, and they are the last known ones.
         """
-        for topic in self._topics.values():
-            topic.close()
-        self._topics.clear()
-        self._epoch = None
+        for key in [key for key in self._topics if self._shard_of(*key) == shard]:
+            self._topics.pop(key).close()
+        self._epochs.pop(shard, None)
         self._beginnings += 1
 
     def continuity(self, message: Message) -> Continuity:
         """Return the position of a message that has `epoch` and `seq`."""
         topic = self._topics.get((message.row.stream.name, message.topic))
         if topic is None or topic.epoch != message.epoch:
-            return Continuity.NEXT if message.seq == 1 and message.epoch == self._epoch else Continuity.GAP
+            begins = message.seq == 1 and message.epoch == self._epochs.get(self._shard_of(message.row.stream.name, message.topic))
+            return Continuity.NEXT if begins else Continuity.GAP
         if message.seq <= topic.head:
             return Continuity.SEEN
         return Continuity.NEXT if message.seq == topic.head + 1 else Continuity.GAP
@@ -164,9 +170,9 @@ class TopicLog:
             if topic is not None:
                 topic.close()
             topic = self._topics[key] = LogTopic(message.epoch, message.seq)
+            self._epochs[self._shard_of(*key)] = message.epoch
             self._beginnings += 1
         topic.head, topic.last, topic.last_is_raw = message.seq, message.body, False
-        self._epoch = message.epoch
         if row.log == "tail":
             topic.frames.append(Replayed(message.frame.wire))
             self._latest[key] = message.body
@@ -183,6 +189,7 @@ class TopicLog:
         key = (message.row.stream.name, message.topic)
         if message.row.log == "tail":
             self._read_last(key)
+            self._beginnings += key not in self._latest
             self._latest[key] = message.body
         elif message.row.log == "newest":
             self._note_newest(key, message)
@@ -202,6 +209,7 @@ class TopicLog:
 
     def seed_latest(self, bodies: dict[str, bytes], channel: str = topics.PRICES) -> None:
         """Set the latest body of topics that have none yet."""
+        self._beginnings += 1
         self._latest = {**{(channel, topic): body for topic, body in bodies.items()}, **self._latest}
 
     def latest(self, topic: str, channel: str = topics.PRICES) -> bytes | None:
@@ -224,10 +232,19 @@ class TopicLog:
         """Return a value that is equal as long as `missed` returns the same for these topics."""
         return self._beginnings, *(self.head(channel, name) for name in names)
 
+    def empty_epoch(self, topic: str, channel: str = topics.PRICES) -> str | None:
+        """Return the present epoch of a topic of log `tail` that has no message; else None.
+
+        A client may resume such a topic at `seq` 0 of this epoch.
+        """
+        return None if self.latest(topic, channel) is not None else self._present.get(self._shard_of(channel, topic))
+
     def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[Replayed] | None:
         """Return the frames after (epoch, seq), oldest first; None if the log may lack one."""
         known = self._topics.get((channel, topic))
-        if known is None or known.epoch != epoch or self._present not in (None, epoch):
+        if known is None and seq == 0 and epoch == self.empty_epoch(topic, channel):
+            return []
+        if known is None or known.epoch != epoch or self._present.get(self._shard_of(channel, topic), epoch) != epoch:
             return None
         self._read_last((channel, topic))
         count = known.head - seq

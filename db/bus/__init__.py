@@ -77,6 +77,7 @@ from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
 from db.bus.subscription import Subscription as Subscription
+from db.bus.subscription import Subscriptions as Subscriptions
 from db.bus.topology.setup import PLAIN as PLAIN
 from db.bus.topology.setup import BusSetup as BusSetup
 from db.bus.writer_queue import Parked as Parked

@@ -11,7 +11,8 @@ from db import topics
 from db.bus.connection import Connection, lua
 from db.bus.errors import translated
 from db.bus.numbers import new_epoch
-from db.bus.subscription import Subscription
+from db.bus.subscription import Subscriptions
+from db.bus.topology.subscribing import Subscriber
 from db.messages import Entry, NoteBad, Stamp, ignore_bad
 from db.shards import shard_of
 from db.timestamps import parse_time
@@ -124,15 +125,15 @@ class Reader(Connection):
                 return
             end = b"(" + items[-1][0]
 
-    def subscribe(self, channels: Sequence[str] | None = None) -> Subscription:
-        """Subscribe to `channels`, or to every relayed channel if None.
+    def subscribe(self, channels: Sequence[str] | None = None, process: str | None = None) -> Subscriptions:
+        """Subscribe to `channels`, or to every relayed channel if None, in all shards.
 
-        The subscription receives every message that is published after this method returns.
+        The subscription receives every message that is published after this method returns. With
+        its name, a process subscribes at a master or a replica; without, at the masters.
         """
         if channels is None:
             channels = topics.relayed(self._streams)
-        with translated():
-            return Subscription(self._redis.connection_pool.make_connection(), channels)
+        return Subscriber(self._nodes, self._setup, self._streams).subscribe(channels, process)
 
 
 def _added_at(entry: Entry) -> tuple[int, int]:

@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 from config.settings import Settings
-from db.bus import Bus, Subscription
+from db.bus import Bus, Subscriptions
 from db.postgres import Store
 from db.timestamps import utc_now
 from health.reports import read_processes
@@ -40,7 +40,7 @@ class Place:
     bus: Bus
     store: Store
     folder: Path
-    subscription: Subscription
+    subscription: Subscriptions
     client: Follower = field(default_factory=Follower)
 
     @contextmanager

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from config.settings import Settings
-from db.bus import Bus, Subscription
+from db.bus import Bus, Subscriptions
 from db.postgres import Store
 from db.scenario_runs import find_run
 from db.timestamps import utc_now
@@ -41,7 +41,7 @@ class System:
     store: Store
     folder: Path
     process: Running
-    subscription: Subscription
+    subscription: Subscriptions
     client: Follower
 
     def await_client(self, condition: Callable[[Follower], bool], seconds: float, what: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from db import topics
 from db.admission import NotAdmitted
-from db.bus import Board, Bus, BusError, BusFull, Publisher, Reader, Subscription, WriterQueue
+from db.bus import Board, Bus, BusError, BusFull, Publisher, Reader, Subscriptions, WriterQueue
 from db.bus.layout.batches import MESSAGES_PER_SCRIPT
 from db.bus.publish import MAX_TRADES_PER_ENTRY
 from db.messages import Tick, Trade, trade_lines
@@ -34,7 +34,7 @@ def trade(number: int) -> Trade:
 CANDLE = {"start_time": "2025-11-18T12:30:00.000000Z", "open": "1.10", "close": "1.1000", "complete": False}
 
 
-def read(subscription: Subscription, count: int) -> list[tuple[str, bytes]]:
+def read(subscription: Subscriptions, count: int) -> list[tuple[str, bytes]]:
     got: list[tuple[str, bytes]] = []
 
     def enough() -> bool:

@@ -16,7 +16,7 @@ from db.book_bodies import read_head
 from db.book_rows import BookEntry
 from db.book_snapshots import BookSnapshotRow
 from db.book_tops import BookTop
-from db.bus import BookMessage, Bus, BusFull, Subscription, cut_book
+from db.bus import BookMessage, Bus, BusFull, Subscription, Subscriptions, cut_book
 from db.messages import Stamp
 from tests.conftest import Servers, until
 
@@ -59,7 +59,7 @@ def other_bus(servers: Servers) -> Callable[[], Bus]:
     return lambda: Bus(servers.redis_url, lambda: NOW)
 
 
-def read(subscription: Subscription, count: int) -> list[tuple[str, bytes]]:
+def read(subscription: Subscription | Subscriptions, count: int) -> list[tuple[str, bytes]]:
     got: list[tuple[str, bytes]] = []
 
     def enough() -> bool:

@@ -19,7 +19,7 @@ from tests.support.redis_servers import new_cluster
 SETUPS = {
     "single-1": BusSetup(),
     "single-4": BusSetup(shards=4),
-    "cluster-16": BusSetup(mode="cluster", shards=16, failover=True),
+    "cluster-16": BusSetup(mode="cluster", shards=16, failover=True, channels="sharded"),
 }
 
 

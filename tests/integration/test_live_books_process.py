@@ -16,7 +16,7 @@ from db import topics
 from db.book_rows import BookEntry, BookRow
 from db.book_snapshots import BookSnapshotRow
 from db.book_tops import BookTop
-from db.bus import Bus, Subscription
+from db.bus import Bus, Subscriptions
 from db.postgres import Store
 from db.timestamps import utc_now
 from health.reports import read_processes
@@ -40,7 +40,7 @@ class Live:
     store: Store
     redis: Any  # redis-py types each answer as the union of all
     process: Running
-    subscription: Subscription
+    subscription: Subscriptions
     client: Follower
     metrics: int  # port
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from db import topics
-from db.bus import Bus, Subscription
+from db.bus import Bus, Subscriptions
 
 CHANNELS = (topics.BOOKS, topics.BOOK_STATES, topics.HEARTBEATS, topics.SCENARIO_CHANGES)
 Side = dict[str, str]  # price -> quantity
@@ -45,7 +45,7 @@ class Follower:
         else:
             self.changes.append(message)
 
-    def read(self, subscription: Subscription, seconds: float = 0.2) -> None:
+    def read(self, subscription: Subscriptions, seconds: float = 0.2) -> None:
         """Take everything that is ready."""
         for channel, body in subscription.read(seconds):
             self.take(channel, body)
@@ -106,6 +106,6 @@ def checksum(sides: tuple[list[tuple[str, str]], list[tuple[str, str]]], levels:
     return zlib.crc32(":".join(text for pair in turns for level in pair for text in level).encode())
 
 
-def subscribe(bus: Bus) -> Subscription:
+def subscribe(bus: Bus) -> Subscriptions:
     """Subscribe to all messages about books."""
     return bus.subscribe(CHANNELS)

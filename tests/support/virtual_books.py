@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config.venues import SourceSpec
-from db.bus import Bus, Subscription
+from db.bus import Bus, Subscriptions
 from db.postgres import Store
 from db.scenario_runs import find_run
 from db.scenarios.checks import parse_scenario
@@ -41,7 +41,7 @@ class VirtualBooks:
 
     bus: Bus
     store: Store
-    subscription: Subscription | None
+    subscription: Subscriptions | None
     spends: bool = False
     now: float = ORIGIN
     waited: list[float] = field(default_factory=list)  # delays of slow statements and publishes

@@ -69,7 +69,7 @@ class Hub:
 
     def missed(self, name: str, seq: int) -> list[bytes] | None:
         """Return the wire bytes of the messages after `seq`."""
-        found = self.log.missed(name, self.bus.present, seq)
+        found = self.log.missed(name, self.bus.epochs[0], seq)
         return None if found is None else [frame.wire for frame in found]
 
 

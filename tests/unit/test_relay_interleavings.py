@@ -27,14 +27,15 @@ from tests.support.scripted_loop import ScriptedLoop
 from tests.unit.test_outbox import Owner
 
 A, B = "EUR_USD", "GBP_USD"
+SHARDS = 3  # A and B live in different ones
 EVENTS = ("message A", "message B", "lost A", "lost B", "disconnect", "turn")
 
 
 class System:
     """The relay on a scripted bus and loop, with one client of both instruments."""
 
-    def __init__(self) -> None:
-        self.bus, self.loop = ScriptedBus(), ScriptedLoop()
+    def __init__(self, shards: int = 1) -> None:
+        self.bus, self.loop = ScriptedBus(shards), ScriptedLoop()
         self.published: dict[str, list[bytes]] = {A: [], B: []}
         self.received = b""
         self.listened: list[bytes] = []
@@ -45,7 +46,7 @@ class System:
         fanout.join("client", [topics.price_room(name) for name in (A, B)])
         listeners = {topics.PRICES: [self._listen]}
         fanouts = {"/": fanout, "/metrics": Fanout(lambda: 0.0, _never)}
-        self.relay = Relay(cast(Bus, self.bus), TopicLog(), fanouts, {A, B}, listeners, self.loop)
+        self.relay = Relay(cast(Bus, self.bus), TopicLog(self.bus.shard_of), fanouts, {A, B}, listeners, self.loop)
 
     def _take(self, data: bytes) -> int:
         self.received += data
@@ -65,6 +66,8 @@ class System:
         topic = A if letter == "A" else B
         if name in ("message", "lost"):
             self.published[topic].append(self.bus.publish(topic, lost=name == "lost"))
+        if name == "failover":
+            self.bus.fail_over(self.bus.shard_of(topics.PRICES, topic))
         if name == "disconnect":
             self.bus.disconnect()
         if name == "turn":
@@ -106,9 +109,9 @@ def _never(seconds: float, function: Callable[[], None]) -> None:
     raise AssertionError("no timer was expected")
 
 
-def judge(outside: Sequence[str], inside: Sequence[str]) -> None:
+def judge(outside: Sequence[str], inside: Sequence[str], shards: int = 1) -> None:
     """Run the events outside of reads; those of `inside` happen during the reads."""
-    system = System()
+    system = System(shards)
     system.start()
     system.bus.events = [partial(system.do, event) for event in inside]
     for event in outside:
@@ -149,3 +152,32 @@ def test_messages_without_a_gap_read_nothing() -> None:
     assert system.bodies() == system.published
     assert system.bus.reads == reads
     assert not system.loop.spawned
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from(EVENTS), max_size=12), st.lists(st.sampled_from(EVENTS), max_size=8), st.integers(0, 20))
+def test_failover_of_a_shard_on_a_surviving_connection_delivers_each_message_once(outside: list[str], inside: list[str], at: int) -> None:
+    events = outside if at <= len(outside) else inside
+    events.insert(at if events is outside else at - len(outside) - 1, "failover A")
+    judge(["message A", "message B", "turn", *outside], inside, shards=SHARDS)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(["message A", "message B", "lost A", "turn"]), max_size=8), st.integers(0, 3))
+def test_forgotten_entries_of_a_shard_begin_a_new_epoch_in_it_alone(events: list[str], forgotten: int) -> None:
+    system = System(SHARDS)
+    system.start()
+    for event in [*events, "message A", "message B", "turn"]:
+        system.do(event)
+    system.bus.fail_over(system.bus.shard_of(topics.PRICES, A), forgotten)
+    for event in ("message A", "message B", "turn", "message A", "message B"):
+        system.do(event)
+    system.loop.advance(20)
+    before = [body for body in system.published[A] if b'"epoch":"%s"' % system.bus.epochs[0].encode() not in body]
+    assert system.bodies()[B] == system.published[B]
+    received = system.bodies()[A]
+    assert [body for body in received if body not in before] == [body for body in system.published[A] if body not in before]
+    assert received == [body for body in system.published[A] if body in received], "in order, once"
+    log = system.relay._log
+    assert log.missed(A, "one", 0) is None, "the epoch has ended"
+    assert log.missed(B, system.bus.epochs[system.bus.shard_of(topics.PRICES, B)], 0) is not None

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from api.hub.relay.link import MAX_BACKLOG, Link, Received, State
-from db.bus import BusError, Subscription
+from db.bus import BusError, Subscription, Subscriptions
 from tests.support.scripted_loop import ScriptedLoop
 
 ONE, TWO, THREE = [("a", b"1")], [("a", b"2")], [("a", b"3")]
@@ -55,14 +55,16 @@ class Rig:
         self.needs_bus: set[bytes] = set()
         self.fails: dict[bytes, BaseException] = {}
         self.refusals = 0  # of connections
+        self.servers = 1  # each has a part of the subscription
         self.link = Link(self.subscribe, self, self.loop, lambda: self.loop.now)
 
-    def subscribe(self) -> Subscription:
+    def subscribe(self) -> Subscriptions:
         if self.refusals:
             self.refusals -= 1
             raise BusError("refused")
-        self.wires.append(Wire(self.log))
-        return cast(Subscription, self.wires[-1])
+        wires = [Wire(self.log) for _ in range(self.servers)]
+        self.wires += wires
+        return Subscriptions([cast(Subscription, wire) for wire in wires])
 
     def catch_up(self) -> None:
         self.log.append("catch up")
@@ -106,7 +108,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_messages_in_the_confirmation_are_handled_after_the_streams(rig: Rig) -> None:
     subscribe = rig.subscribe
 
-    def with_messages() -> Subscription:
+    def with_messages() -> Subscriptions:
         subscription = subscribe()
         rig.wires[-1].ready.append(ONE)
         return subscription
@@ -293,7 +295,7 @@ def test_stop_closes_the_connection_for_good(rig: Rig) -> None:
 def test_stop_during_the_connection_closes_it(rig: Rig) -> None:
     subscribe = rig.subscribe
 
-    def stopped_meanwhile() -> Subscription:
+    def stopped_meanwhile() -> Subscriptions:
         subscription = subscribe()
         rig.link.close()
         return subscription
@@ -301,3 +303,31 @@ def test_stop_during_the_connection_closes_it(rig: Rig) -> None:
     rig.link = Link(stopped_meanwhile, rig, rig.loop, lambda: rig.loop.now)
     rig.connect()
     assert (rig.link.state, rig.log, rig.loop.listeners) == (State.CONNECTING, ["close"], [])
+
+
+def test_loss_of_one_server_is_the_loss_of_all(rig: Rig) -> None:
+    rig.servers = 3
+    rig.connect()
+    rig.wires[1].ready.append(ONE)
+    rig.loop.readable()
+    assert rig.taken == [b"1"]
+    rig.loop.on_stop = lambda: rig.log.append("stop")
+    rig.wires[1].error = BusError("reset")
+    rig.loop.readable()
+    assert rig.log == ["catch up", *["stop"] * 3, *["close"] * 3]
+    rig.loop.advance(5)
+    assert (rig.link.state, len(rig.wires), rig.link.connections) == (State.LIVE, 6, 2)
+
+
+def test_silence_of_one_server_is_found_although_another_one_sends(rig: Rig) -> None:
+    rig.servers = 2
+    rig.connect()
+    busy, silent = rig.loop.listeners
+    for _ in range(6):
+        rig.loop.advance(5)
+        busy.readable()
+    assert rig.link.connected
+    assert (rig.wires[0].pings, rig.wires[1].pings) == (0, 5)
+    rig.loop.advance(5)
+    assert rig.log[1:3] == ["close", "close"]
+    assert silent.stops == 1

@@ -76,7 +76,7 @@ def make_market(
     `families` are the metrics of the report, None without them.
     """
     fanouts = {namespace: _fanout(namespace, settings.flush_interval_ms / 1000) for namespace in namespaces()}
-    topic_log, rules, known, clients = TopicLog(), RuleIndex(), set(instruments), Clients()
+    topic_log, rules, known, clients = TopicLog(bus.shard_of), RuleIndex(), set(instruments), Clients()
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing, families)
@@ -108,6 +108,7 @@ def make_market(
         begin=partial(_take_latest, bus, snapshots, status),
         caught_up=books.catch_up,
         needs_bus={topics.BOOKS: books.needs_bus},
+        process=lambda: report.name,
         wanted={topics.PRICES: Wanted(rules.series, lambda instrument: (instrument, PRICE))},
     )
     return Market(

@@ -130,6 +130,8 @@ class MarketEvents:
             "max_rate": rate,
             "timestamp": self._timestamp(),
         }
+        if starts := self.prices.starts(accepted):
+            answer["positions"] = starts
         if "candles" in answer:
             answer["candle_snapshot"] = self.candles.snapshot(candles)
         if "books" in answer:

@@ -1,6 +1,8 @@
-"""The connection of the relay to the bus. The loop watches its socket: messages wake no greenlet.
+"""The subscription of the relay. The loop watches its sockets: messages wake no greenlet.
 
-| state | callback of the socket | next state |
+There is one socket for each server of the bus. The loss of one is the loss of all.
+
+| state | callback of a socket | next state |
 | --- | --- | --- |
 | connecting | none | reading: a greenlet has connected and subscribed |
 | reading | puts messages into the backlog | live: the greenlet has emptied the backlog |
@@ -24,7 +26,7 @@ from typing import Protocol
 
 from api.hub.transport.websocket import Listener, Loop
 from config.pacing import Outage, backoff
-from db.bus import BusError, Subscription
+from db.bus import BusError, Subscription, Subscriptions
 from db.topics import STREAM_TAIL_ENTRIES
 
 log = logging.getLogger(__name__)
@@ -61,14 +63,26 @@ class Handler(Protocol):
         """Relay messages. Runs in a greenlet; raises `BusError`."""
 
 
+class _Socket:
+    """One connection of the subscription, with the times of its silence."""
+
+    __slots__ = ("checked", "heard", "listener", "part")
+
+    def __init__(self, part: Subscription, now: float) -> None:
+        self.part = part
+        self.heard = now  # time of the last bytes
+        self.checked = now  # time of the last check of the silence
+        self.listener: Listener | None = None
+
+
 class Link:
-    """The connection to the bus and its states. `now` is a monotonic clock in seconds.
+    """The subscription and its states. `now` is a monotonic clock in seconds.
 
     `subscribe` returns a new subscription. It runs in a greenlet and raises `BusError`.
     """
 
     def __init__(
-        self, subscribe: Callable[[], Subscription], handler: Handler, loop: Loop, now: Callable[[], float] = time.monotonic
+        self, subscribe: Callable[[], Subscriptions], handler: Handler, loop: Loop, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._subscribe = subscribe
         self._handler = handler
@@ -77,14 +91,12 @@ class Link:
         self.state = State.CONNECTING
         self.connections = 0  # that have caught up, since the start
         self._number = 0  # of the present connection: callbacks of earlier ones have no effect
-        self._subscription: Subscription | None = None
-        self._listener: Listener | None = None
+        self._sockets: list[_Socket] = []  # empty: not subscribed
         self._backlog: deque[Received] = deque()
         self._working = False  # a greenlet runs
         self._stopped = False
         self._end: BaseException | None = None  # that no `except Exception` stops
         self._attempt = 0
-        self._heard = 0.0  # time of the last bytes
         self._outage = Outage(log, "relay lost the bus", monotonic=now)
 
     @property
@@ -121,7 +133,7 @@ class Link:
     def _work(self, number: int) -> None:
         """Connect if there is no connection, then empty the backlog."""
         try:
-            if number == self._number and self._subscription is None:
+            if number == self._number and not self._sockets:
                 self._connect(number, self._subscribe())
                 if number == self._number:
                     self._handler.catch_up()
@@ -138,14 +150,17 @@ class Link:
         finally:
             self._working = False
 
-    def _connect(self, number: int, subscription: Subscription) -> None:
+    def _connect(self, number: int, subscriptions: Subscriptions) -> None:
         if number != self._number:  # closed meanwhile
-            subscription.close()
+            subscriptions.close()
             return
-        self._subscription, self.state, self._heard = subscription, State.READING, self._now()
-        self._listener = self._loop.watch_reading(subscription.sock, partial(self._readable, number))
-        self._loop.call_later(PROBE_SECONDS, partial(self._probe, number, self._heard))
-        self._readable(number)  # messages that came together with the confirmation
+        self._sockets = [_Socket(part, self._now()) for part in subscriptions.parts]
+        self.state = State.READING
+        for each in self._sockets:
+            each.listener = self._loop.watch_reading(each.part.sock, partial(self._readable, number, each))
+            self._loop.call_later(PROBE_SECONDS, partial(self._probe, number, each))
+        for each in self._sockets:
+            self._readable(number, each)  # messages that came together with the confirmation
 
     def _caught_up(self, number: int) -> None:
         if number == self._number:
@@ -166,10 +181,10 @@ class Link:
 
     # callbacks of the loop
 
-    def _readable(self, number: int) -> None:
+    def _readable(self, number: int, each: _Socket) -> None:
         """Take the messages that are ready. eventlet stops watching after an exception."""
         try:
-            self._receive(number)
+            self._receive(number, each)
         except BusError as error:
             self._lose(number, error)
         except Exception as error:
@@ -179,11 +194,11 @@ class Link:
             self._lose(number, error)
             raise
 
-    def _receive(self, number: int) -> None:
-        if number != self._number or self._subscription is None:
+    def _receive(self, number: int, each: _Socket) -> None:
+        if number != self._number:
             return
-        messages: Sequence[Received] = self._subscription.receive()
-        self._heard = self._now()
+        messages: Sequence[Received] = each.part.receive()
+        each.heard = self._now()
         if self.state is State.LIVE and messages:
             messages = self._handler.take(messages)
             if messages:
@@ -194,28 +209,29 @@ class Link:
             log.warning("relay backlog full, reconnects", extra={"messages": len(self._backlog)})
             self._reconnect(number)
 
-    def _probe(self, number: int, checked: float) -> None:
+    def _probe(self, number: int, each: _Socket) -> None:
         """Send a PING after a silence, and reconnect if it lasts: a peer may vanish without a FIN.
 
-        `checked` is the time of the check before. After a pause of this process the silence counts
-        from now on, because bytes may wait in the socket.
+        After a pause of this process the silence counts from now on, because bytes may wait in the
+        socket.
         """
-        if number != self._number or self._subscription is None:
+        if number != self._number:
             return
         now = self._now()
-        if now - checked > 2 * PROBE_SECONDS:
-            self._heard = now
-        silence = now - self._heard
+        if now - each.checked > 2 * PROBE_SECONDS:
+            each.heard = now
+        each.checked = now
+        silence = now - each.heard
         if silence > LOST_AFTER_SECONDS:
             self._lose(number, BusError("the bus is silent"))
             return
         if silence >= PING_AFTER_SECONDS:
             try:
-                self._subscription.ping()
+                each.part.ping()
             except BusError as error:
                 self._lose(number, error)
                 return
-        self._loop.call_later(PROBE_SECONDS, partial(self._probe, number, now))
+        self._loop.call_later(PROBE_SECONDS, partial(self._probe, number, each))
 
     # losses
 
@@ -237,13 +253,13 @@ class Link:
         self._loop.call_later(delay, self.begin)
 
     def _drop(self) -> None:
-        """Forget the connection. The listener goes first: the descriptor may be reused at once."""
-        listener, subscription = self._listener, self._subscription
-        self._listener = self._subscription = None
+        """Forget the sockets. The listeners go first: the descriptors may be reused at once."""
+        sockets, self._sockets = self._sockets, []
         self.state = State.CONNECTING
         self._number += 1
         self._backlog.clear()
-        if listener is not None:
-            listener.stop()
-        if subscription is not None:
-            subscription.close()
+        for each in sockets:
+            if each.listener is not None:
+                each.listener.stop()
+        for each in sockets:
+            each.part.close()

@@ -43,6 +43,7 @@ class Relay:
     `listeners` are parts of the hub that receive the messages of a channel, in order, right after
     the broadcast. A listener must not wait. `needs_bus` has, for some channels, a function that
     returns True if a listener must read the bus for this message; then it is called in a greenlet.
+    `process` returns the name of this process, by which hubs spread over the replicas of the bus.
     `wanted` has the topics that the listeners of a channel need. If a channel is not in it, every
     message of the channel is decoded.
     `checked` receives the messages of the channel of checks, which reach no client and no figure.
@@ -67,6 +68,7 @@ class Relay:
         caught_up: Callable[[], None] = lambda: None,
         needs_bus: Mapping[str, Callable[[Message], bool]] = MappingProxyType({}),
         wanted: Mapping[str, Wanted] = MappingProxyType({}),
+        process: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -85,7 +87,7 @@ class Relay:
             for name, row in CHANNELS.items()
             if row.lazy_head and name in wanted
         }
-        self._link = Link(lambda: bus.subscribe((*CHANNELS, topics.HEALTH)), self, loop)
+        self._link = Link(lambda: bus.subscribe((*CHANNELS, topics.HEALTH), process()), self, loop)
         self.after_batch: list[Callable[[], None]] = []
         for fanout in fanouts.values():
             fanout.after_interval(self._sent)

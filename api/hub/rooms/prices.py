@@ -127,6 +127,11 @@ class PriceRooms:
             found[pair] = made[1]
         return found
 
+    def starts(self, pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the position before the first message, of each pair that has no message yet."""
+        epochs = ((pair, self._log.empty_epoch(pair)) for pair in pairs)
+        return {pair: {"epoch": epoch, "seq": 0} for pair, epoch in epochs if epoch is not None}
+
     def missed(self, client: str, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> Missed:
         """Return the messages after the position of each pair that has one.
 

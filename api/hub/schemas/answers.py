@@ -125,6 +125,13 @@ class SubscriptionsInfoSchema(Schema):
     timestamp = _now()
 
 
+class StartSchema(Schema):
+    """The position of an instrument before its first message, for `since`."""
+
+    epoch = Str(required=True, metadata=_about("Of this instrument: others may have another one"))
+    seq = _count("0")
+
+
 class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
     """The rooms are joined; missed messages follow."""
 
@@ -139,6 +146,11 @@ class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
     )
     recovered = Dict(
         keys=Str(), values=Flag(), required=True, metadata=_about("Of each instrument in `since`: true if all missed messages follow")
+    )
+    positions = Dict(
+        keys=Str(),
+        values=Nested(StartSchema),
+        metadata=_about("Instrument to the position before its first message, of those that have none yet; present if there is one"),
     )
     max_rate = Number(required=True, allow_none=True, metadata=_about("Granted rate in Hz; null: every message"))
     candle_snapshot = List(Nested(bus.CandleUpdateSchema), metadata=_about("The newest candle of each requested series that has one"))

@@ -233,6 +233,8 @@ export interface SubscriptionConfirmed {
    */
   snapshot: Record<string, PriceUpdate>;
   recovered: Record<string, boolean>;
+  /** The positions before the first message, of instruments that have none yet. */
+  positions?: Record<string, Position>;
   max_rate: number | null;
   candles?: CandleRoom[];
   candle_snapshot?: CandleUpdate[];

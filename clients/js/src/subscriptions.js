@@ -16,8 +16,9 @@ const ALERTS = {
 
 export class Subscriptions {
   /**
-   * instrument -> { position, rate, caughtUp, reported }
+   * instrument -> { position, rate, caughtUp, start, reported }
    * caughtUp: position up to which messages are replays
+   * start: epoch of an instrument that had no message at the join
    * reported: number of missing messages reported since the last gap_notice
    */
   #prices = new Map();
@@ -57,17 +58,18 @@ export class Subscriptions {
 
   #resume(pairs, rate) {
     if (rate !== null) return { payload: { pairs, max_rate: rate }, resumed: true };
-    const since = pairs.map((pair) => [pair, this.#since(this.#prices.get(pair)?.position)]).filter(([, position]) => position);
+    const since = pairs.map((pair) => [pair, this.#since(this.#prices.get(pair))]).filter(([, position]) => position);
     return { payload: { pairs, since: Object.fromEntries(since) }, resumed: true };
   }
 
   /**
-   * The `since` of a position. An instrument without messages resumes at seq 0, once another
-   * instrument has shown the epoch.
+   * The `since` of an instrument. One without messages resumes at seq 0 of the epoch that the hub
+   * has sent for it. Older hubs send none, and have one epoch for all instruments.
    */
-  #since(position) {
-    if (!position) return null;
-    const epoch = position.epoch ?? this.#epoch;
+  #since(track) {
+    if (!track?.position) return null;
+    const { position, start } = track;
+    const epoch = position.epoch ?? start ?? this.#epoch;
     return epoch === null ? null : { epoch, seq: position.seq };
   }
 
@@ -87,12 +89,12 @@ export class Subscriptions {
     return [...steps, ...this.#candlesJoined(payload.candles ?? [], resumed, body), ...this.books.confirmed(request, body)];
   }
 
-  #joined(pair, payload, resumed, { snapshot, recovered, max_rate: rate }) {
+  #joined(pair, payload, resumed, { snapshot, recovered, positions, max_rate: rate }) {
     const [track, latest] = [this.#prices.get(pair), snapshot[pair]];
     this.#note(latest);
     if (track && !resumed) return this.#heldAlready(track, latest, rate);
     const from = track ? track.position : payload.since?.[pair];
-    const fresh = { position: from, rate, caughtUp: null, reported: 0 };
+    const fresh = { position: from, rate, caughtUp: null, reported: 0, start: positions?.[pair]?.epoch ?? track?.start };
     this.#prices.set(pair, fresh);
     if (from === undefined) {
       fresh.position = latest ? positionOf(latest) : NOTHING_YET;

@@ -19,6 +19,7 @@ Key = tuple[str, str | None]  # (instrument, interval); interval is None for pri
 class _SeriesState:
     position: Position | None = None  # of the last message passed on
     empty: bool = False  # no message existed at the join: the first one has seq 1, in any epoch
+    start: str | None = None  # epoch in which the first message is expected, as the hub has sent it
     known: bool = False  # joined before, or begins at a position of the caller
     rated: bool = False  # joined with max_rate: skipped messages are intended
     # Missing messages reported since the last gap_notice, which counts them again. None means
@@ -31,7 +32,7 @@ class Positions:
 
     def __init__(self) -> None:
         self._series: dict[Key, _SeriesState] = {}
-        self._epoch: str | None = None  # of the last message of any series; all series share it
+        self._epoch: str | None = None  # of the last message of any series; older hubs have one epoch for all
 
     def follow(self, instrument: str, *, rated: bool = False, since: Position | None = None) -> None:
         """Follow a series of prices, or change its rate or position."""
@@ -51,8 +52,9 @@ class Positions:
         return {name: {"epoch": at.epoch, "seq": at.seq} for name, at in positions.items() if at}
 
     def _resume(self, state: _SeriesState) -> Position | None:
-        if state.position is None and state.empty and self._epoch is not None:
-            return Position(self._epoch, 0)
+        epoch = state.start or self._epoch
+        if state.position is None and state.empty and epoch is not None:
+            return Position(epoch, 0)
         return state.position
 
     def lost(self) -> None:
@@ -60,13 +62,14 @@ class Positions:
         for state in self._series.values():
             state.reported = 0
 
-    def joined(self, instrument: str, snapshot: Tick | None, recovered: bool | None) -> list[Tick | Gap]:
+    def joined(self, instrument: str, snapshot: Tick | None, recovered: bool | None, start: str | None = None) -> list[Tick | Gap]:
         """The subscription is confirmed: return the items that its answer adds.
 
         `snapshot` is the price at that moment. `recovered` is the answer to `since`; None without
-        `since`.
+        `since`. `start` is the epoch of an instrument without a message.
         """
         state = self._series.setdefault((instrument, None), _SeriesState())
+        state.start = start or state.start
         before, state.known = state.known, True
         if recovered:
             return []  # the messages themselves follow

@@ -224,7 +224,8 @@ class Session:
             if self.wants(pair):
                 at = body["snapshot"].get(pair)
                 snapshot, last = parse.tick(at, snapshot=True) if at else None, self.latest.get(pair)
-                joined = self.positions.joined(pair, snapshot, body["recovered"].get(pair))
+                start = body.get("positions", {}).get(pair, {}).get("epoch")
+                joined = self.positions.joined(pair, snapshot, body["recovered"].get(pair), start)
                 items += self._given(_bounded(item, last, snapshot) for item in joined)
         return items + self._candle_snapshot(body.get("candle_snapshot", ())) + self.books.confirmed(body)
 
