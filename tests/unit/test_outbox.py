@@ -587,6 +587,29 @@ def test_unsent_bytes_disconnect_nobody(owner: Owner) -> None:
     assert owner.calls["overflowed"] == 1
 
 
+def test_one_frame_above_the_limit_disconnects_nobody(owner: Owner) -> None:
+    """An answer about thousands of instruments, which the kernel does not take at once."""
+    outbox, socket = opened(owner, 0)
+    large = alert(2, 10 * LIMIT)
+    push(outbox, [price("EUR_USD", 0), large, price("EUR_USD", 1), price("EUR_USD", 1)])
+    assert owner.calls == {"blocked": 1}
+    socket.room = 2 * PRICE_SIZE
+    outbox.drain()
+    assert outbox._partial
+    push(outbox, [alert(3)])
+    socket.room = 9 * LIMIT + 100
+    outbox.drain()
+    assert 0 < len(outbox._partial) < LIMIT
+    push(outbox, [alert(3, 200)])
+    assert "overflowed" not in owner.calls, "nor does the rest of it"
+    push(outbox, [alert(4, LIMIT - 200)])
+    assert owner.calls["overflowed"] == 1, "further frames have the limit for themselves"
+    socket.room = 10**6
+    outbox.drain()
+    packets = [payload for _, payload in read_by_client(socket.taken)]
+    assert large.packet in packets
+
+
 def test_shut_outbox_counts_no_kernel(owner: Owner) -> None:
     outbox, _, kernel = with_kernel(owner, LIMIT)
     push(outbox, [price("EUR_USD", 1)])

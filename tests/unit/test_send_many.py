@@ -238,8 +238,11 @@ def test_outbox_in_two_namespaces_marks_both_groups() -> None:
         fanout.flush()
     hub.read("one")
     assert hub.received["one"] == b"<1><1><2><2>"
+    hub.fanout.join("one", ["A"])
     other.remove("one")
-    assert hub.boxes["one"]._groups == (group(hub, "one"),)
+    assert (hub.boxes["one"]._group, hub.boxes["one"]._more_groups) == (group(hub, "one"), ())
+    hub.fanout.remove("one")
+    assert (hub.boxes["one"]._group, hub.boxes["one"]._more_groups) == (None, ())
 
 
 def test_descriptor_that_is_used_again_receives_no_foreign_bytes() -> None:

@@ -49,7 +49,10 @@ class Owner(Protocol):
         """A frame waits, and there is no socket."""
 
     def overflowed(self) -> None:
-        """More bytes wait than the limit allows, and no frame can be dropped."""
+        """More bytes wait than the limit allows, and no frame can be dropped.
+
+        One frame that exceeds the limit by itself may wait besides.
+        """
 
     def broken(self) -> None:
         """The connection is lost."""
@@ -96,8 +99,9 @@ class Outbox:
     """
 
     __slots__ = (
-        "_count_unsent", "_frames", "_gap_notice", "_groups", "_limit", "_newest_only", "_owner", "_partial", "_replays_partial",
-        "_snapshots", "_unsent", "_waiting", "chains", "conflated", "dropped", "fd", "ready", "replaying", "send", "size",
+        "_count_unsent", "_frames", "_gap_notice", "_group", "_limit", "_more_groups", "_newest_only", "_owner", "_partial",
+        "_partial_of", "_replays_partial", "_snapshots", "_unsent", "_waiting", "chains", "conflated", "dropped", "fd", "ready",
+        "replaying", "send", "size",
     )  # fmt: skip
 
     def __init__(
@@ -107,7 +111,9 @@ class Outbox:
         self._limit = limit
         self._newest_only = newest_only
         self._gap_notice = gap_notice
-        self._groups: tuple[Batches, ...] = ()  # one for each fan-out of the client
+        # One for each fan-out of the client. Most have one: a tuple for each would need memory.
+        self._group: Batches | None = None
+        self._more_groups: tuple[Batches, ...] = ()
         self.send: Callable[[bytes], int] = _no_socket
         self.fd = NO_DESCRIPTOR
         self.ready = False
@@ -115,6 +121,7 @@ class Outbox:
         self._unsent = 0  # in the kernel, by the last count of a full socket; bytes
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
         self._partial = b""  # rest of a frame of which the socket took a part
+        self._partial_of = 0  # bytes of that whole frame
         self._frames: list[Frame] = []
         self._snapshots = _NO_ROOMS  # rooms of which a snapshot waits; no link of these waits
         self.chains: Chains | None = None
@@ -202,16 +209,25 @@ class Outbox:
     def enter(self, group: Batches) -> None:
         """Mark the group stale, now and when this outbox changes."""
         group.stale = True
-        self._groups = (*self._groups, group)
+        if self._group is None:
+            self._group = group
+        else:
+            self._more_groups = (*self._more_groups, group)
 
     def leave(self, group: Batches) -> None:
         """Mark the group stale for the last time."""
         group.stale = True
-        self._groups = tuple(each for each in self._groups if each is not group)
+        if self._group is group:
+            self._group = self._more_groups[0] if self._more_groups else None
+            self._more_groups = self._more_groups[1:]
+        else:
+            self._more_groups = tuple(each for each in self._more_groups if each is not group)
 
     def put(self, frame: Frame) -> None:
         """Send one frame to this client alone, after the broadcasts that wait for it."""
-        for group in self._groups:
+        if self._group is not None:
+            self._group.flush()
+        for group in self._more_groups:
             group.flush()
         self.push(frame.wire, (frame,))
 
@@ -293,7 +309,9 @@ class Outbox:
         if not waiting:
             self._unsent = 0
         self.ready = not waiting and self.fd != NO_DESCRIPTOR
-        for group in self._groups:
+        if self._group is not None:
+            self._group.stale = True
+        for group in self._more_groups:
             group.stale = True
 
     def _block(self) -> None:
@@ -312,7 +330,7 @@ class Outbox:
             self._unsent = self._count_unsent(self.fd)
             if self._exceeds(self._unsent):
                 self._conflate()
-                if self._exceeds(0):
+                if self._exceeds(0) and self._exceeds(-self._oversized()):
                     self._owner.overflowed()
         if not self._has_socket:
             self._owner.queued()
@@ -320,6 +338,16 @@ class Outbox:
     def _exceeds(self, unsent: int) -> bool:
         """Return True if the waiting bytes and those in the kernel exceed the limit."""
         return self.size - self.replaying + unsent > self._limit
+
+    def _oversized(self) -> int:
+        """Return the waiting bytes of the largest frame that alone exceeds the limit, or 0.
+
+        An answer about thousands of instruments is no sign of a slow client.
+        """
+        sizes = [size for frame in self._frames if not frame.replayed and (size := len(frame.wire)) > self._limit]
+        if self._partial_of > self._limit and not self._replays_partial:
+            sizes.append(len(self._partial))
+        return max(sizes, default=0)
 
     def _without_contained(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Return the frames without the links of rooms of which a snapshot waits; count these."""
@@ -379,7 +407,7 @@ class Outbox:
             size = len(frame.wire)
             if sent < size:
                 if sent:
-                    self._partial, self._replays_partial = frame.wire[sent:], frame.replayed
+                    self._partial, self._partial_of, self._replays_partial = frame.wire[sent:], size, frame.replayed
                     self.size += len(self._partial)
                     index += 1
                 self._queue(frames[index:])
@@ -410,7 +438,7 @@ class Outbox:
         for wire in wires:
             if sent < len(wire):
                 if sent or gone < 0:
-                    self._partial = _rest_of(wire, sent)
+                    self._partial, self._partial_of = _rest_of(wire, sent), self._partial_of if gone < 0 else len(wire)
                     gone += 1
                 if sent and gone:
                     self._replays_partial = self._frames[gone - 1].replayed
