@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,6 +55,14 @@ def trade_lines(trades: Iterable[Trade]) -> bytes:
             for symbol, trade_id, time, price, quantity, side, buyer, seller in trades
         ]
     ).encode()
+
+
+def mark_lines(marks: Iterable[tuple[str, str]]) -> bytes:
+    """Symbols and minutes (`2025-11-18T12:34`) of trades, a line each, its minute with Z."""
+    return "".join([f"{symbol}\t{minute}Z\n" for symbol, minute in sorted(marks)]).encode()
+
+
+_are_marks = re.compile(rb"(?:[^\t\n]++\t[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z\n)++").fullmatch
 
 
 def _copied(number: int | None) -> str:
@@ -117,13 +126,15 @@ class Entry:
 class TradeLines:
     """One entry of the stream of trades; `lines` has the format of `trade_lines`.
 
-    `admitted` is True if the publisher has checked every trade.
+    `admitted` is True if the publisher has checked every trade. `marks` are the symbols and minutes
+    of the trades, None if the entry does not have them, as those of older versions.
     """
 
     id: bytes
     trades: int
     lines: bytes
     admitted: bool
+    marks: frozenset[tuple[str, str]] | None = None
 
     @classmethod
     def of(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> TradeLines:
@@ -139,7 +150,15 @@ class TradeLines:
             lines.decode()
         if lines.count(b"\n") != trades or lines.count(b"\t") < 5 * trades:
             raise ValueError(f"not {trades} lines of trades")
-        return cls(entry_id, trades, lines, b"admitted" in fields)
+        return cls(entry_id, trades, lines, b"admitted" in fields, _marks(fields.get(b"marks", b"")))
+
+
+def _marks(text: bytes) -> frozenset[tuple[str, str]] | None:
+    """The pairs of `mark_lines`; None for another text."""
+    if not _are_marks(text):
+        return None
+    pairs = (line.split("\t") for line in text.decode().splitlines())
+    return frozenset((symbol, minute.removesuffix("Z")) for symbol, minute in pairs)
 
 
 def _no_field(error: KeyError) -> ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from operator import lt
@@ -36,13 +36,13 @@ class TradeBatch:
     grouped already, which costs less than another order.
 
     `columns` names the fields of a line: six, or eight if one of the trades has the id of an order.
-    `minutes` are the (symbol, `2025-11-18T12:34`) of the trades. `climbs` maps each symbol to its
-    ids; it is None unless those of every symbol rise.
+    `minutes` are the (symbol, `2025-11-18T12:34`) of the trades: `marks`, if they are given.
+    `climbs` maps each symbol to its ids; it is None unless those of every symbol rise.
 
     Raises `ValueError` unless every line has these fields and a number as its id.
     """
 
-    def __init__(self, *parts: bytes) -> None:
+    def __init__(self, *parts: bytes, marks: Set[tuple[str, str]] | None = None) -> None:
         if all(part.count(b"\t") == (_FIELDS - 1) * part.count(b"\n") for part in parts):
             self.columns, self._width = _COLUMNS, _FIELDS
         else:
@@ -50,11 +50,15 @@ class TradeBatch:
             parts = tuple(map(_with_order_ids, parts))
         groups: dict[bytes, _Group] = {}
         for piece in _pieces(parts):
-            _add(groups, piece, *_columns(piece, self._width))
+            _add(groups, piece, *_columns(piece, self._width), scans=marks is None)
         self._groups = sorted(groups.items())
         self.lines = b"".join([text for _, group in self._groups for text in group.texts])
-        self.minutes = {(symbol.decode(), minute.decode()) for symbol, group in self._groups for minute in group.minutes}
+        self.minutes: Set[tuple[str, str]] = (
+            {(symbol.decode(), minute.decode()) for symbol, group in self._groups for minute in group.minutes} if marks is None else marks
+        )
         climbs = {symbol.decode(): group.climb for symbol, group in self._groups if group.rises}
+        if marks is not None and {symbol for symbol, _ in marks} != {symbol.decode() for symbol in groups}:
+            raise ValueError("the marks are not those of the trades")
         self.climbs = climbs if len(climbs) == len(groups) else None
 
     def __len__(self) -> int:
@@ -80,13 +84,14 @@ class _Group:
         self.climb = Climb(0, -1, b"")
         self.rises = True
 
-    def add(self, text: bytes, ids: Sequence[int], times: Sequence[bytes]) -> None:
+    def add(self, text: bytes, ids: Sequence[int], times: Sequence[bytes], *, scans: bool) -> None:
         """Add lines, at least one, with their columns."""
         climb = self.climb
         if not self.texts:
             climb.first_id, climb.last_id = ids[0], ids[0] - 1
         self.texts.append(text)
-        self.minutes.update(_minutes(times))
+        if scans:
+            self.minutes.update(_minutes(times))
         self.rises = self.rises and ids[0] > climb.last_id and all(map(lt, ids, islice(ids, 1, None)))
         climb.last_id, climb.last_time = ids[-1], times[-1]
 
@@ -109,7 +114,7 @@ def _columns(piece: bytes, width: int) -> tuple[list[bytes], list[int], list[byt
     return fields[:-1:width], list(map(int, fields[1::width])), fields[2::width]
 
 
-def _add(groups: dict[bytes, _Group], piece: bytes, symbols: list[bytes], ids: list[int], times: list[bytes]) -> None:
+def _add(groups: dict[bytes, _Group], piece: bytes, symbols: list[bytes], ids: list[int], times: list[bytes], *, scans: bool) -> None:
     """Add the lines of a piece to the groups of their symbols."""
     runs = _runs(symbols)
     if runs is None:
@@ -118,13 +123,13 @@ def _add(groups: dict[bytes, _Group], piece: bytes, symbols: list[bytes], ids: l
             places.setdefault(symbol, []).append(place)
         for symbol, mine in places.items():
             text = b"\n".join([*[lines[place] for place in mine], b""])
-            groups.setdefault(symbol, _Group()).add(text, [ids[place] for place in mine], [times[place] for place in mine])
+            groups.setdefault(symbol, _Group()).add(text, [ids[place] for place in mine], [times[place] for place in mine], scans=scans)
         return
     begin = 0
     for first, end in runs:
         symbol = symbols[first]
         following = piece.find(b"\n%b\t" % symbols[end], begin) + 1 if end < len(symbols) else len(piece)
-        groups.setdefault(symbol, _Group()).add(piece[begin:following], ids[first:end], times[first:end])
+        groups.setdefault(symbol, _Group()).add(piece[begin:following], ids[first:end], times[first:end], scans=scans)
         begin = following
 
 

@@ -7,7 +7,7 @@ table can check that. The ids are therefore checked before inserting, while the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -53,17 +53,20 @@ class _Line:
         return price, quantity, side
 
 
-def insert_trades(cursor: Cursor, *lines: bytes, origin: Origin = "history", replace: bool = False) -> Inserted:
+def insert_trades(
+    cursor: Cursor, *lines: bytes, origin: Origin = "history", replace: bool = False, marks: Set[tuple[str, str]] | None = None
+) -> Inserted:
     """Insert the trades that are not stored yet and mark their minutes.
 
     `lines` are texts of `db.messages.trade_lines`. Live trades and those of a history belong to the
     newest series; those of a file to the series in whose span of time they lie. Only live trades
     begin a series. A trade that is stored with another price, quantity or side is a conflict; with
-    `replace` it takes the place of the stored one. Missing monthly partitions are created.
+    `replace` it takes the place of the stored one. `marks` are the symbols and minutes of the
+    trades, if these are known. Missing monthly partitions are created.
     """
     if not any(lines):
         return Inserted()
-    batch = TradeBatch(*lines)
+    batch = TradeBatch(*lines, marks=marks)
     make_months(cursor, "raw_trades", {minute[:7] for _, minute in batch.minutes})
     series = lock_series(cursor, {symbol for symbol, _ in batch.minutes})
     inserted = _copy_rising(cursor, batch, series) or _copy_missing(cursor, batch, series, origin, replace=replace)

@@ -4,7 +4,7 @@
 -- KEYS  1 stream   2 count hash   3 receipt   4 fence, only with argument 6: duty -> highest number
 -- ARGV  1 limit: maximum of unstored trades   2 number of the batch with its publisher
 --       3 lifetime of the receipt in seconds   4 number of trades   5 their lines
---       6 '' for no fence, or JSON: [duty, its number]
+--       6 '' for no fence, or JSON: [duty, its number]   7 '' or the minutes of the trades
 --
 -- Returns 1, also if this batch was appended before, nil if there is no room, or the error
 -- FENCED NUMBER if the duty has a higher number: then nothing was done.
@@ -24,7 +24,11 @@ if not published or not stored then
 end
 -- An empty stream has no unstored trades, whatever the counts are.
 if published - stored + tonumber(ARGV[4]) > tonumber(ARGV[1]) and redis.call('XLEN', KEYS[1]) > 0 then return nil end
-redis.call('XADD', KEYS[1], '*', 'trades', ARGV[4], 'lines', ARGV[5], 'admitted', '1')
+local fields = {'trades', ARGV[4], 'lines', ARGV[5], 'admitted', '1'}
+if ARGV[7] ~= '' then
+  fields[7], fields[8] = 'marks', ARGV[7]
+end
+redis.call('XADD', KEYS[1], '*', unpack(fields))
 redis.call('HINCRBY', KEYS[2], 'published', ARGV[4])
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 return 1

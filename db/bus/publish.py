@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import orjson
 
@@ -16,7 +17,7 @@ from db.bus.connection import lua
 from db.bus.errors import BusFull
 from db.bus.fence import NO_FENCE, Fence
 from db.bus.layout.batches import MESSAGES_PER_SCRIPT, RECEIPT_SECONDS, Batches, Message
-from db.messages import Stamp, Tick, Trade, trade_lines
+from db.messages import Stamp, Tick, Trade, mark_lines, trade_lines
 from db.quotes import digest_of, make_quote
 from db.timestamps import format_time
 
@@ -180,31 +181,32 @@ class Publisher(Batches):
         calls: list[ScriptCall] = []
         counts: dict[int, int] = {}
         for shard, texts in (self._lines_of(trades) if isinstance(trades, UsualBatch) else self._lines(trades)).items():
-            counts[shard] = sum(number for number, _ in texts)
-            for place, (number, lines) in enumerate(texts):
-                calls.append(self._append_call(shard, batch_id, place * MAX_TRADES_PER_ENTRY, [number, lines], fence))
+            counts[shard] = sum(number for number, *_ in texts)
+            for place, text in enumerate(texts):
+                calls.append(self._append_call(shard, batch_id, place * MAX_TRADES_PER_ENTRY, text, fence))
         if not all(self._run_scripts(_APPEND, calls, confirmed=True)):
             raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
         for shard, count in counts.items():
             self.measured.published.add(topics.TRADES, str(shard), by=count)
 
-    def _lines(self, trades: AdmittedTrades) -> dict[int, list[tuple[int, bytes]]]:
-        """shard -> number and lines of each entry."""
-        found: dict[int, list[tuple[int, bytes]]] = {}
+    def _lines(self, trades: AdmittedTrades) -> dict[int, list[_Lines]]:
+        """shard -> its entries."""
+        found: dict[int, list[_Lines]] = {}
         for shard, mine in self._by_shard(topics.TRADES, trades, lambda trade: trade.symbol).items():
             parts = [mine[start : start + MAX_TRADES_PER_ENTRY] for start in range(0, len(mine), MAX_TRADES_PER_ENTRY)]
-            found[shard] = [(len(part), trades.lines if len(part) == len(trades) else trade_lines(part)) for part in parts]
+            found[shard] = [_Lines(len(part), trades.lines if len(part) == len(trades) else trade_lines(part)) for part in parts]
         return found
 
-    def _lines_of(self, batch: UsualBatch) -> dict[int, list[tuple[int, bytes]]]:
+    def _lines_of(self, batch: UsualBatch) -> dict[int, list[_Lines]]:
         """The same of lines that are grouped by symbol."""
-        found: dict[int, list[tuple[int, bytes]]] = {}
+        found: dict[int, list[_Lines]] = {}
         for shard, symbols in self._by_shard(topics.TRADES, list(batch.lines), lambda symbol: symbol).items():
             number, text = sum(batch.counts[symbol] for symbol in symbols), b"".join([batch.lines[symbol] for symbol in symbols])
-            found[shard] = [(number, text)] if number <= MAX_TRADES_PER_ENTRY else _cut(text)
+            marks = mark_lines(mark for mark in batch.marks if mark[0] in symbols)
+            found[shard] = [_Lines(number, text, marks)] if number <= MAX_TRADES_PER_ENTRY else _cut(text)
         return found
 
-    def _append_call(self, shard: int, batch_id: str, part: int, content: list[str | bytes | int], fence: Fence) -> ScriptCall:
+    def _append_call(self, shard: int, batch_id: str, part: int, text: _Lines, fence: Fence) -> ScriptCall:
         publisher, _, number = batch_id.rpartition("/")
         names = (
             topics.stream_key(topics.TRADES),
@@ -212,7 +214,8 @@ class Publisher(Batches):
             topics.receipt_key(f"{publisher}:{topics.TRADES}", part),
             topics.FENCE_KEY,
         )
-        return [self.key(name, shard) for name in names], [self._limit, number, RECEIPT_SECONDS, *content, fence.argument()]
+        content = (text.number, text.lines, fence.argument(), text.marks)
+        return [self.key(name, shard) for name in names], [self._limit, number, RECEIPT_SECONDS, *content]
 
     def _check_quotes(self, ticks: Sequence[Tick]) -> None:
         """Raise `ValueError` for the first quote that is not admitted."""
@@ -237,11 +240,19 @@ class Publisher(Batches):
         return self.publish(channel, topic, body, batch_id, fence=fence)
 
 
-def _cut(text: bytes) -> list[tuple[int, bytes]]:
+class _Lines(NamedTuple):
+    """Trades of one entry: their number, their lines, and their `mark_lines` if these are known."""
+
+    number: int
+    lines: bytes
+    marks: bytes = b""
+
+
+def _cut(text: bytes) -> list[_Lines]:
     """Numbers and lines of the entries of a long text."""
     lines = text.splitlines(keepends=True)
     parts = [lines[start : start + MAX_TRADES_PER_ENTRY] for start in range(0, len(lines), MAX_TRADES_PER_ENTRY)]
-    return [(len(part), b"".join(part)) for part in parts]
+    return [_Lines(len(part), b"".join(part)) for part in parts]
 
 
 def _price_message(tick: Tick, timestamp: str) -> Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -180,7 +180,7 @@ class TradeQueue(StoreQueue[TradeLines]):
         if not any(lines):
             return {}
         try:
-            inserted = insert_trades(cursor, *lines, origin="live")
+            inserted = insert_trades(cursor, *lines, origin="live", marks=_marks(entries))
         except LookupError as error:  # an entry claims that its lines were checked, and they have no fields
             raise ValueError(f"not lines of trades: {error}") from None
         for conflict in inserted.conflicts:
@@ -201,6 +201,16 @@ class TradeQueue(StoreQueue[TradeLines]):
 
     def _checked(self, entry: TradeLines, windows: Windows) -> bytes:
         return admit_lines(entry.lines, windows, lambda line, error: self.refuse(entry.id, error))
+
+
+def _marks(entries: Sequence[TradeLines]) -> Set[tuple[str, str]] | None:
+    """The symbols and minutes of all entries, if each entry has those of its trades."""
+    found: set[tuple[str, str]] = set()
+    for entry in entries:
+        if not entry.admitted or entry.marks is None:
+            return None
+        found |= entry.marks
+    return found
 
 
 class _RefusedEntries(Refusals):

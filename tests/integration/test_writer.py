@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,11 +15,13 @@ import redis as redis_client
 
 from db import topics
 from db.admission import NotAdmitted
-from db.bus import Bus, BusFull
-from db.messages import Tick, Trade, trade_lines
+from db.admitted import UsualBatch
+from db.bus import Bus, BusFull, BusSetup
+from db.messages import Tick, Trade, TradeLines, trade_lines
 from db.postgres import Store
 from db.prices import CLOSING, CLOSING_OCCURRENCE
 from db.timestamps import utc_now
+from jobs.feeds.binance.messages import read_usual
 from jobs.store.queues import PriceQueue, TradeQueue
 from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers, until
@@ -222,6 +225,55 @@ def test_repeated_trades_are_stored_once(bus: Bus, store: Store, raw_redis: redi
     write_all_trades(bus, store)
     assert trade_ids(store) == list(range(12_010))
     assert raw_redis.xlen(topics.stream_key(topics.TRADES)) == 0  # nobody else reads them
+
+
+def usual(*trades: tuple[str, int, int]) -> UsualBatch:
+    """Messages of (symbol, id, milliseconds since 12:59:59 of a day), read in the usual way."""
+    begin = 1_763_470_799_000  # 2025-11-18T12:59:59Z
+    sent = [
+        b'{"stream":"x@trade","data":{"e":"trade","E":1,"s":"%b","t":%d,"p":"1.50","q":"0.2","T":%d,"m":true,"M":true}}'
+        % (symbol.encode(), number, begin + moment)
+        for symbol, number, moment in trades
+    ]
+    batch = read_usual(sent, {symbol for symbol, *_ in trades})
+    assert batch is not None
+    return batch
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_usual_batches_are_stored_with_their_marks(servers: Servers, bus: Bus, store: Store, shards: int) -> None:
+    with closing(Bus(servers.redis_url, utc_now, setup=BusSetup(shards=shards))) as sharded:
+        sharded.publish_trades(usual(("ETHUSDT", 1, 0), ("BTCUSDT", 5, 999), ("ETHUSDT", 2, 1_000), ("BTCUSDT", 6, 1_001)), "test/1")
+        sharded.open_group(topics.TRADES)
+        entries = sharded.read_unstored_trades(10, 0)
+        marks = {(symbol, f"2025-11-18T{minute}") for symbol in ("BTCUSDT", "ETHUSDT") for minute in ("12:59", "13:00")}
+        assert {mark for entry in entries for mark in entry.marks or ()} == marks
+        assert all(entry.marks and {symbol for symbol, _ in entry.marks} == _symbols(entry) for entry in entries)
+        write_all_trades(sharded, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT symbol, trade_id, price::text, quantity::text FROM raw_trades ORDER BY symbol, trade_id")
+        assert cursor.fetchall() == [
+            (symbol, number, "1.50", "0.2") for symbol, first in (("BTCUSDT", 5), ("ETHUSDT", 1)) for number in (first, first + 1)
+        ]
+        cursor.execute("SELECT symbol, to_char(minute AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI') FROM candle_marks")
+        assert set(cursor.fetchall()) == marks
+
+
+def _symbols(entry: TradeLines) -> set[str]:
+    return {line.split(b"\t")[0].decode() for line in entry.lines.splitlines()}
+
+
+def test_long_usual_batch_and_an_entry_without_marks_are_scanned(bus: Bus, store: Store) -> None:
+    bus.publish_trades(usual(*((("ETHUSDT", "BTCUSDT")[number % 2], number, number) for number in range(6_001))), "test/1")
+    bus.publish_trades(usual(("BTCUSDT", 6_003, 7_000)), "test/2")
+    bus.open_group(topics.TRADES)
+    entries = bus.read_unstored_trades(10, 0)
+    assert [(entry.trades, entry.marks is None) for entry in entries] == [(5_000, True), (1_001, True), (1, False)]
+    write_all_trades(bus, store)
+    assert trade_ids(store) == [*range(6_001), 6_003]
+    with store.transaction() as cursor:
+        cursor.execute("SELECT count(DISTINCT (symbol, minute)) FROM candle_marks")
+        assert cursor.fetchone() == (4,)
 
 
 def test_trades_read_by_a_dead_writer_are_taken_over(bus: Bus, store: Store) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.messages import Trade, trade_lines
+from db.messages import Trade, TradeLines, mark_lines, trade_lines
 from db.trade_batch import TradeBatch
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
@@ -57,6 +57,19 @@ def test_parts_grouped_or_not_make_the_same_batch_as_one_text(parts: list[list[T
     texts = [trade_lines(data.draw(st.sampled_from([part, sorted(part, key=lambda each: each.symbol)]))) for part in parts]
     whole, batch = TradeBatch(trade_lines(each for part in parts for each in part)), TradeBatch(*texts)
     assert (batch.lines, batch.columns, batch.minutes, batch.climbs) == (whole.lines, whole.columns, whole.minutes, whole.climbs)
+
+
+@given(_trades)
+def test_marks_of_the_publisher_are_the_minutes_of_the_lines(trades: list[Trade]) -> None:
+    scanned = TradeBatch(trade_lines(trades))
+    fields = {b"trades": b"%d" % len(trades), b"lines": trade_lines(trades), b"admitted": b"1"}
+    assert TradeLines.of(b"1-0", fields).marks is None
+    entry = TradeLines.of(b"1-0", {**fields, b"marks": mark_lines(scanned.minutes)})
+    assert entry.marks == scanned.minutes
+    assert TradeBatch(entry.lines, marks=entry.marks).minutes == scanned.minutes
+    assert TradeLines.of(b"1-0", {**fields, b"marks": mark_lines(scanned.minutes)[:-2]}).marks is None
+    with pytest.raises(ValueError, match="marks"):
+        TradeBatch(entry.lines, marks={*scanned.minutes, ("DOGEUSDT", "2024-08-08T00:00")})
 
 
 @pytest.mark.parametrize("symbols", [("A", "AB", "A"), ("AB", "A", "AB"), ("B", "A", "A\\tB")])
