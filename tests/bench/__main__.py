@@ -119,8 +119,9 @@ def _available(keys: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
 @bench.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True), default=ROOT / "bench-results/fanout.json")
 def write_fanout(file: Path) -> None:
-    """Put the tables of a run of `fanout` into docs/fanout.md, and its plot into docs/images."""
+    """Put the tables of a run of `fanout`, and its plot, into the documents."""
     found = report.read(file)
+    document.write(found.summary(), ROOT / "docs/WEBSOCKET_DOCUMENTATION.md")
     document.write(found.text(), ROOT / "docs/fanout.md")
     found.draw(ROOT / "docs/images/fanout.png")
 

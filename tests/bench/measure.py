@@ -229,12 +229,14 @@ def many(session: Session, seconds: float) -> Figures:
         session.feed.per_beat = per_beat
         phases[name] = phase = _steady(session, seconds, session.plans)
         wanted, done = per_beat / session.feed.beat, phase.values["published_per_s"]
+        lost = round(phase.values["published"] * len(session.plans) * (1 - phase.values["delivered_percent"] / 100))
         if done < _ON_TIME * wanted:
-            phase.notes.append(f"the publisher reached {done:,.0f} of {wanted:,.0f} messages/s")
+            phase.notes.append(f"the publisher reached {done:,.0f} of {wanted:,.0f} messages/s; {lost} lost")
+        else:
+            phase.values["lost"] = lost
     figures = _joined(phases)
     for name, phase in phases.items():
-        lost = phase.values["published"] * len(session.plans) * (1 - phase.values["delivered_percent"] / 100)
-        figures.values |= {f"lost_{name}": round(lost), f"message_us_{name}": phase.values["message_us"]}
+        figures.values |= {f"{key}_{name}": phase.values[key] for key in ("lost", "message_us") if key in phase.values}
         figures.values |= {f"{key}_{name}": phase.values[key] for key in ("p99_ms", "published_per_s") if key in phase.values}
     return figures
 
@@ -258,16 +260,17 @@ def churn(session: Session, seconds: float) -> Figures:
         figures.faults.append(f"{report['problem_count']} problems, first: {report['problems'][0]}")
     if report["unequal"]:
         figures.faults.append(f"{report['unequal']} clients without exactly the messages of their topics")
-    if visits < _ON_TIME * _VISITS_PER_S * seconds:
-        figures.notes.append(f"{visits} of {_VISITS_PER_S * seconds:.0f} visitors")
     with_visits = (cpu - connection * visits) / report["received"] * 1e6
     figures.values = {
         "alone_us": alone.values["cpu_us"],
         "churn_us": with_visits,
-        "churn_ratio": with_visits / alone.values["cpu_us"],
         "visit_cpu_us": connection * 1e6,
         "visits": visits,
     }
+    if visits < _ON_TIME * _VISITS_PER_S * seconds:
+        figures.notes.append(f"{visits} of {_VISITS_PER_S * seconds:.0f} visitors")
+    else:
+        figures.values["churn_ratio"] = with_visits / alone.values["cpu_us"]
     return figures
 
 

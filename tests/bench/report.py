@@ -55,6 +55,7 @@ HEADINGS = {
     "churn_ratio": "÷ without",
     "visit_cpu_us": "CPU µs/connection and end",
 }
+_SUMMARISED = ("a", "b", "b2", "c", "s")
 _WIDTH = 100  # of a line of a document
 RECEIVE_HEADING, _RATIO_HEADING = "CPU, receive side on another CPU", "Tickwire ÷ it"
 
@@ -77,6 +78,22 @@ class Report:
         if self.rates:
             parts.append(f"### (r) `max_rate`: ticks and their cost\n\n{self.rates}")
         return "\n\n".join([*parts, _goals(self.results)]) + "\n"
+
+    def summary(self) -> str:
+        """Return the medians of some loads beside Node as a Markdown table."""
+        rows = [["load", "CPU per delivery", "p99 latency", "Socket.IO on Node, in the same run"]]
+        for shape in (shape for shape in _SUMMARISED if shape in self.results.shapes):
+            (cpu, p99), theirs = self._medians(shape, OURS), self._medians(shape, "node")
+            rows.append([SHAPES[shape].title, cpu, p99, ", ".join(text for text in theirs if text)])
+        idle = self.results.spread("d", "uss_kib", OURS)
+        memory = f"\n\nAn idle client takes {_short(idle.middle)} KiB of the hub's memory." if idle else ""
+        return table(rows) + memory
+
+    def _medians(self, shape: str, peer: str) -> tuple[str, str]:
+        """Return CPU per delivery, with the rate if there is no latency, and p99 latency."""
+        cpu, p99, rate = (self.results.spread(shape, figure, peer) for figure in ("cpu_us", "p99_ms", "deliveries_per_s"))
+        fast = f", {_short(rate.middle)} deliveries/s" if rate and not p99 else ""
+        return (f"{_short(cpu.middle)} µs{fast}" if cpu else "", f"{_short(p99.middle)} ms" if p99 else "")
 
     def json(self) -> str:
         """Return every single measurement and the figures derived from it."""

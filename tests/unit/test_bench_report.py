@@ -90,6 +90,15 @@ def test_report_is_read_back_from_its_json(tmp_path: Path) -> None:
     assert report.read(file).text() == before.text()
 
 
+def test_summary_has_the_medians_beside_node() -> None:
+    found = [*runs(tickwire=[1.0, 3.0], node=[4.0]), *runs(figure="p99_ms", tickwire=[7.0], node=[9.0])]
+    fast = [*runs("s", tickwire=[0.5]), *runs("s", "deliveries_per_s", tickwire=[2e6])]
+    text = made([*found, *fast, *runs("d", "uss_kib", tickwire=[3.14])]).summary()
+    assert cells(text, "500 clients in one room, 100 messages/s")[1:] == ["2.00 µs", "7.00 ms", "4.00 µs, 9.00 ms"]
+    assert cells(text, "saturation: 500 clients in one room, as fast as it goes")[1:] == ["0.50 µs, 2,000,000 deliveries/s", "", ""]
+    assert text.endswith("An idle client takes 3.14 KiB of the hub's memory.")
+
+
 def test_disturbed_runs_are_one_note() -> None:
     disturbed = [Run("a", peer, 0, Figures(notes=["disturbed: other programs used 30 % of a CPU"])) for peer in ("tickwire", "node")]
     text = made([*runs(tickwire=[1.0]), *disturbed]).text()
