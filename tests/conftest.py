@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hypothesis
 import psycopg2
@@ -39,11 +39,15 @@ if TYPE_CHECKING:
 
     from tests.support.pages import Chromium
 
-# No deadline: the time of an example depends on the load of the machine. `same` tries the same
-# examples in every run, so that a failure is reproducible.
-hypothesis.settings.register_profile("same", deadline=None, derandomize=True, max_examples=60)
-hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=10_000)
+# No deadline and no limit for the generation of examples: their time depends on the load of the
+# machine. `same` tries the same examples in every run, so that a failure is reproducible.
+_COMMON: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+}
+hypothesis.settings.register_profile("same", derandomize=True, max_examples=60, **_COMMON)
+hypothesis.settings.register_profile("explore", print_blob=True, **_COMMON)
+hypothesis.settings.register_profile("thorough", print_blob=True, max_examples=10_000, **_COMMON)
 hypothesis.settings.load_profile("same")
 
 # Our processes run with the packages of an operator's environment.

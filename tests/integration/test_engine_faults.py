@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -352,9 +352,7 @@ engine_packets = st.one_of(
     st.sampled_from(["", "0", "1", "2", "3", "5", "6", "7", "2probe", "5probe", "4", "40", "41", "b", "bAAA"]), st.text(max_size=10)
 )
 packets = st.lists(st.one_of(socket_packets, socket_packets, engine_packets, st.binary(max_size=20)), min_size=1, max_size=5)
-relaxed = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
-)
+relaxed = settings(max_examples=50, deadline=None, database=None)
 
 
 def _small(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -77,7 +77,7 @@ batches = st.lists(
 )
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, deadline=None)
 @given(batches=batches, rows=st.integers(1, 30))
 def test_every_id_is_stored_or_in_a_gap_in_any_order_and_with_any_times(
     store: Store, batches: list[tuple[list[tuple[int, int]], Origin, bool]], rows: int

@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -64,7 +64,7 @@ def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
     assert (watermarks(store), trade_gaps(store)) == ({}, [])
 
 
-@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=20, deadline=None)
 @given(
     ids=st.sets(st.integers(1, 60), min_size=1),
     later=st.sets(st.integers(1, 60)),

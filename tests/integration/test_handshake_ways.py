@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.http_client import SECONDS, Server
@@ -241,7 +241,7 @@ QUERIES = st.lists(
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=2), st.sets(NAMES, max_size=1), st.one_of(st.just(QUERY), QUERIES))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_result_of_any_handshake_is_the_same_on_each_way(server: Server, fields: dict[str, str], without: set[str], query: str) -> None:
     merged = {name: value for name, value in {**PLAIN, **fields}.items() if name not in without}
     data = request(merged, query)

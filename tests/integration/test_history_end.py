@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.backfills import Backfill, progress
@@ -38,7 +38,7 @@ STOP = threading.Event()
 HOUR = timedelta(hours=1)
 _PRICES = {"o": "1.1", "h": "1.1", "l": "1.1", "c": "1.1"}
 lengths = st.lists(st.integers(1, 7), min_size=1, max_size=5)
-once = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(max_examples=20)
 
 
 def filled(store: Store, task: BackfillTask) -> tuple[Filler, bool]:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ from tests.support.store import trade_gaps as gaps
 START = datetime(2025, 11, 18, 12, tzinfo=UTC)
 LATER = datetime(2025, 11, 20, tzinfo=UTC)
 TABLES = "raw_trades, prices, candles, candle_marks, gaps, trade_series, trade_watermarks"
-few = hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=20, deadline=None)
 
 
 def trade(number: int, *, symbol: str = "BTCUSDT", seconds: float | None = None, microseconds: int = 0, price: str = "2.50") -> Trade:

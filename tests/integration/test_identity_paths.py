@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 import redis as redis_client
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -50,7 +50,7 @@ START = datetime(2025, 11, 18, 12, tzinfo=UTC)
 LATER = datetime(2025, 11, 20, tzinfo=UTC)
 STOP = threading.Event()  # never set
 TABLES = "raw_trades, prices, candles, candle_marks, gaps, trade_series, trade_watermarks, backfills"
-few = hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=15)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ import orjson
 import psutil
 import pytest
 import redis as redis_client
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -340,7 +340,7 @@ def test_text_that_is_no_report_counts_as_missing(bus: Bus, text: bytes) -> None
     assert judge(table.expected(), NOW, own={}).failing.keys() == {"hub"}
 
 
-@examples(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=50)
 @given(st.sampled_from(FIELDS), json_values, st.sampled_from(["jobs", "hub"]))
 def test_any_value_in_a_field_stops_no_reader(bus: Bus, field: str, value: Any, role: str) -> None:
     put_report(bus, f"{role}@x", now=NOW, **{field: value})

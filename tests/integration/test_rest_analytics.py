@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected,
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
-few = hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=12, deadline=None)
 
 
 def estimate(number: int, estimator: str, symbol: str = "EUR_USD") -> VolatilityRow:

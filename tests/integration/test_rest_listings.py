@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -36,7 +36,7 @@ FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into an
 OHLC = ("open", "high", "low", "close")
 SOURCES = ["oanda", "trades", 'odd, "name"', "é €"]
 
-few = hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=15, deadline=None)
 
 
 def candle(number: int, symbol: str = "EUR_USD", interval: str = "1h") -> CandleRow:

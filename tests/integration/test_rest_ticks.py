@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -31,7 +31,7 @@ MOMENTS = [FIRST + timedelta(seconds=half / 2) for half in range(10)]  # over th
 BIDS = ["1.38710", "1.3871", "100", "0.00000100", "123456789012345678.10"]
 SOURCES = ["replay:file.csv", 'odd, "name"', 'two\nlines\r\nof "it"', "back\\slash", "é€"]
 
-few = hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=20, deadline=None)
 
 
 def dense_rows() -> list[PriceRow]:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg2
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -143,7 +143,7 @@ def test_only_wholly_older_months_are_dropped(store: Store, today: date, days: i
     assert names(store, "prices") == names(store, "candles") == months
 
 
-@hypothesis_settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=10, deadline=None)
 @given(today=st.dates(date(2024, 1, 1), date(2027, 12, 31)), days=st.integers(1, 1000))
 def test_no_row_within_retention_is_dropped(store: Store, today: date, days: int) -> None:
     months = [f"{year}-{month:02}" for year in (2023, 2024, 2025, 2026) for month in (1, 2, 6, 12)]

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import pytest
 import redis as redis_client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -208,7 +208,7 @@ def _rows(draw: st.DrawFn) -> list[PriceRow | Trade]:
     return rows
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None)
 @given(rows=_rows(), data=st.data())
 def test_candles_are_independent_of_order_and_batches(store: Store, rows: list[PriceRow | Trade], data: st.DataObject) -> None:
     with store.transaction() as cursor:

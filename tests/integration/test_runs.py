@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -222,7 +222,7 @@ def test_hours_after_a_clock_that_was_ahead_are_not_missed(scheduled: Scheduled)
     assert scheduled.done[wrong:] == hours(0, 1, 2)
 
 
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, deadline=None)
 @given(moves=st.lists(st.tuples(st.booleans(), st.integers(-400, 400)), max_size=6))
 def test_every_hour_runs_at_most_once_and_the_last_one_ran(scheduled: Scheduled, moves: list[tuple[bool, int]]) -> None:
     with scheduled.context.store.transaction() as cursor:

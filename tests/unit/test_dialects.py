@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
@@ -228,7 +228,7 @@ def test_archive_that_unpacks_to_much_is_read_in_blocks(tmp_path: Path) -> None:
     assert sum(each == line for each in text_lines(tmp_path / "large.gz")) == 50_000
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(share=st.floats(0, 1), encoding=st.sampled_from(["utf-8", "utf-16"]))
 def test_truncated_archive_gives_its_whole_lines(tmp_path: Path, share: float, encoding: str) -> None:
     packed = gzip.compress(TEXT.encode(encoding))
@@ -247,7 +247,7 @@ def test_truncated_archive_gives_its_whole_lines(tmp_path: Path, share: float, e
     assert len(lines) >= content.decode(encoding, errors="replace").count("\n") - 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(share=st.floats(0, 1), flip=st.integers(1, 255))
 def test_damaged_archive_gives_only_lines_before_the_damage(tmp_path: Path, share: float, flip: int) -> None:
     packed = bytearray(gzip.compress(TEXT.encode(), mtime=0))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.messages import Trade
@@ -117,7 +117,7 @@ pieces = st.one_of(
 
 
 @pytest.mark.parametrize("name", GOOD)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=80)
 @given(garbage=st.lists(pieces, max_size=8))
 def test_garbage_between_good_lines_loses_none_of_them(tmp_path: Path, name: str, garbage: list[str]) -> None:
     header, good = GOOD[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
@@ -53,7 +53,7 @@ def quotes(file: Path, after: int = 0) -> list[tuple[int, PriceRow]]:
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150)
 @given(rows=st.lists(lines, max_size=30), order=st.sampled_from(["any", "rises", "falls"]), share=st.floats(0, 1))
 def test_equal_quotes_have_the_numbers_that_pandas_counts(
     tmp_path: Path, rows: list[tuple[int, str, str, str]], order: str, share: float
@@ -74,7 +74,7 @@ def test_equal_quotes_have_the_numbers_that_pandas_counts(
     assert quotes(written(tmp_path, rows), after=found[cut - 1][0] if cut else 0) == found[cut:]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=100)
 @given(rows=st.lists(lines, min_size=1, max_size=30), size=st.integers(1, 10))
 def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[int, str, str, str]], size: int) -> None:
     task = file_task(
