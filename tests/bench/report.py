@@ -55,6 +55,7 @@ HEADINGS = {
     "churn_ratio": "÷ without",
     "visit_cpu_us": "CPU µs/connection and end",
 }
+OTHERS = "other programs"
 _SUMMARISED = ("a", "b", "b2", "c", "s")
 _WIDTH = 100  # of a line of a document
 RECEIVE_HEADING, _RATIO_HEADING = "CPU, receive side on another CPU", "Tickwire ÷ it"
@@ -87,7 +88,8 @@ class Report:
             rows.append([SHAPES[shape].title, cpu, p99, ", ".join(text for text in theirs if text)])
         idle = self.results.spread("d", "uss_kib", OURS)
         memory = f"\n\nAn idle client takes {_short(idle.middle)} KiB of the hub's memory." if idle else ""
-        return table(rows) + memory
+        state = self.machine.get(OTHERS, "")
+        return table(rows) + memory + (f"\n\n{OTHERS.capitalize()} used {state}." if state else "")
 
     def _medians(self, shape: str, peer: str) -> tuple[str, str]:
         """Return CPU per delivery, with the rate if there is no latency, and p99 latency."""
@@ -156,7 +158,7 @@ def loop(peers: Sequence[str]) -> dict[str, str]:
 def others(results: Results) -> dict[str, str]:
     """Return the CPU of unrelated programs during the runs."""
     found = [run.figures.values["others_cpu_percent"] for run in results.runs if "others_cpu_percent" in run.figures.values]
-    return {"other programs": f"{median(found):.0f} % of a CPU in the median run, at most {max(found):.0f} %"} if found else {}
+    return {OTHERS: f"{median(found):.0f} % of a CPU in the median run, at most {max(found):.0f} %"} if found else {}
 
 
 def _results(runs: Iterable[Mapping[str, Any]]) -> Results:

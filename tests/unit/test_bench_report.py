@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,9 @@ def test_summary_has_the_medians_beside_node() -> None:
     text = made([*found, *fast, *runs("d", "uss_kib", tickwire=[3.14])]).summary()
     assert cells(text, "500 clients in one room, 100 messages/s")[1:] == ["2.00 µs", "7.00 ms", "4.00 µs, 9.00 ms"]
     assert cells(text, "saturation: 500 clients in one room, as fast as it goes")[1:] == ["0.50 µs, 2,000,000 deliveries/s", "", ""]
-    assert text.endswith("An idle client takes 3.14 KiB of the hub's memory.")
+    assert "An idle client takes 3.14 KiB of the hub's memory." in text
+    disturbed = replace(made(found), machine={report.OTHERS: "170 % of a CPU in the median run"}).summary()
+    assert disturbed.endswith("Other programs used 170 % of a CPU in the median run.")
 
 
 def test_disturbed_runs_are_one_note() -> None:
