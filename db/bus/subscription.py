@@ -6,6 +6,7 @@ import re
 import selectors
 import socket
 import ssl
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
@@ -113,7 +114,6 @@ class Subscription:
             if not self._ready and not self._receive(wait):
                 self.probe(wait)
                 return []
-            self._silent_seconds = 0.0
         ready, self._ready = self._ready, []
         return ready
 
@@ -172,6 +172,7 @@ class Subscription:
             raise redis.ConnectionError(str(error)) from error
         if not data:
             raise redis.ConnectionError("Redis has closed the connection")
+        self._silent_seconds = 0.0  # the answer to a PING counts too
         self._reader.feed(data)
         next_reply, names, shard_names, add = self._reader.gets, self._names, self._shard_names, self._ready.append
         foreign_only = self._foreign_only
@@ -227,8 +228,9 @@ class Subscriptions:
             self._selector = selectors.DefaultSelector()
             for part in self.parts:
                 self._selector.register(part.sock, selectors.EVENT_READ)
+        began = time.monotonic()
         self._selector.select(wait)
-        return self._receive(wait)
+        return self._receive(time.monotonic() - began)
 
     def _receive(self, waited: float) -> list[tuple[str, bytes]]:
         ready = []

@@ -199,3 +199,16 @@ def test_subscriptions_are_read_together_and_a_silent_part_is_found() -> None:
         parts.parts[0].probe(25)
     parts.close()
     assert [each._sock for each in connections] == [None, None]
+
+
+def test_part_that_answers_pings_only_stays_subscribed_beside_a_busy_one() -> None:
+    quiet, busy = Connection(), Connection()
+    parts = Subscriptions([Subscription(each, [CHANNEL]) for each in (quiet, busy)])
+    with closing(parts):
+        for _ in range(20):
+            busy.server.sendall(message(CHANNEL, FOREIGN))
+            assert parts.read(600.0) == [(CHANNEL, FOREIGN)]  # the wait ends early: it is no silence
+        for _ in range(3):
+            parts.parts[0].probe(25)
+            quiet.server.sendall(array(b"pong", b""))
+            assert parts.read(0.01) == []
