@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tickwire_client import CandleUpdate, Gap, Tick, VolatilityAlert, parse
 from tickwire_client.messages import Connected, Item, Position
+from tickwire_client.positions import Positions
 from tickwire_client.rest import default_rest_url, resolve_time
 from tickwire_client.session import Session
 from tickwire_client.stream import Stream
@@ -669,3 +670,12 @@ def test_package_imports_only_its_dependencies_and_pandas_in_functions() -> None
                 known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio", "websocket", "requests")
                 for_types = file.name in ("frames.py", "history.py", "aio_history.py") and top == "pandas"
                 assert known or (for_types and (node in inside or "TYPE_CHECKING" in file.read_text())), (file.name, name)
+
+
+def test_instrument_without_a_message_resumes_in_the_epoch_that_the_hub_has_sent_for_it() -> None:
+    positions = Positions()
+    positions.joined("EUR_USD", None, None, "own")
+    positions.joined("GBP_USD", parse.tick(price("GBP_USD", 4, "other"), snapshot=True), None)
+    positions.joined("USD_JPY", None, None)  # of an older hub, which has one epoch for all
+    expected = {"EUR_USD": ("own", 0), "GBP_USD": ("other", 4), "USD_JPY": ("other", 0)}
+    assert positions.since(expected) == {name: {"epoch": epoch, "seq": seq} for name, (epoch, seq) in expected.items()}

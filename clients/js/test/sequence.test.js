@@ -233,3 +233,13 @@ test("price table: one aligned line per instrument, sorted", () => {
     ["instrument", "AUD_USD", "EUR_USD"],
   );
 });
+
+test("an instrument without a message resumes in the epoch that the hub has sent for it", () => {
+  const subscriptions = new Subscriptions();
+  const pairs = ["EUR_USD", "GBP_USD", "USD_JPY"];
+  const answer = confirmed(pairs, { snapshot: { GBP_USD: price(4, "other", "GBP_USD") }, positions: { EUR_USD: at(0, "own") } });
+  subscriptions.confirmed({ payload: { pairs }, resumed: false }, answer);
+  const [{ payload }] = subscriptions.resumption(pairs);
+  // An older hub sends no positions: then the epoch of another instrument is the only known one.
+  assert.deepEqual(payload.since, { EUR_USD: at(0, "own"), GBP_USD: at(4, "other"), USD_JPY: at(0, "other") });
+});
