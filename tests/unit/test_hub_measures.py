@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,7 +112,8 @@ class Batch:
     def __init__(self) -> None:
         self.now = NOON
         self.relayed = 0
-        self.times = BatchTimes(Stages(), lambda: self.now)
+        self.stages = Stages()
+        self.times = BatchTimes(self.stages, lambda: self.now)
 
     def send(self, read: float, sent: float, *messages: Message) -> None:
         """Read at `read` seconds after noon, and send at `sent`."""
@@ -135,6 +137,15 @@ def test_first_own_message_of_each_batch_has_an_age() -> None:
     assert dict(zip(LAG_BUCKETS, counts, strict=False)) == {**dict.fromkeys(LAG_BUCKETS, 0), 0.025: 1, 0.05: 1}
     assert total == pytest.approx(0.02 + 0.03)
     assert batch.times.book_lags.read() == ([0] * (len(BOOK_LAG_BUCKETS) + 1), 0.0)
+
+
+def test_stages_are_noted_ten_times_a_second_and_all_messages_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, noted = Batch(), Counter[str]()
+    monkeypatch.setattr(batch.stages, "record", lambda stage, seconds: noted.update([stage]))
+    for number in range(100):
+        batch.send(1.0 + number * 0.0125, 1.001 + number * 0.0125, price("2025-11-18T12:00:01.000000Z"))
+    assert batch.stages.part()["counters"] == {"relayed": 100}
+    assert noted == dict.fromkeys(("bus", "fanout", "sockets"), 12)  # 0.1125 s apart
 
 
 def test_batches_of_one_interval_have_the_age_of_the_first_message() -> None:
