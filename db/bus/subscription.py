@@ -67,7 +67,9 @@ class Subscription:
         self._shard_names = {wire.encode(): name for names in shard_channels for wire, name in names.items()}
         self._foreign_only = frozenset(name.encode() for name in foreign_only)
         self._unsent = b""  # rest of a PING
-        self._waits = True
+        self._waits = True  # False once `receive` reads the socket
+        self._recv: Callable[[int], bytes] = lambda size: b""
+        self._pending: Callable[[], int] | None = None  # of TLS
         self._unconfirmed = len(self._names) + len(self._shard_names)
         with self._translated():
             connection.connect()
@@ -87,12 +89,14 @@ class Subscription:
 
     def receive(self) -> list[tuple[str, bytes]]:
         """Every (channel, body) of about 256 KiB that are ready; never waits."""
-        with self._translated():
-            sock = self._socket()
+        try:
             if self._waits:
-                sock.setblocking(False)
-                self._waits = False
-            self._read_ready(sock)
+                self._stop_waiting()
+            self._socket()
+            self._read_ready()
+        except redis.RedisError:
+            with self._translated():  # here, because a context costs more than all the rest
+                raise
         ready, self._ready = self._ready, []
         return ready
 
@@ -144,28 +148,37 @@ class Subscription:
             raise redis.ConnectionError("the subscription is closed")
         return sock
 
-    def _read_ready(self, sock: socket.socket) -> None:
+    def _stop_waiting(self) -> None:
+        sock = self._socket()
+        sock.setblocking(False)
+        # A socket of a cooperative hub has the real one as `fd`, whose `recv` is a plain call.
+        self._recv = getattr(sock, "fd", sock).recv
+        self._pending = getattr(sock, "pending", None)
+        self._waits = False
+
+    def _read_ready(self) -> None:
         """Parse the bytes that are ready.
 
         With TLS, decrypted bytes may wait in the SSL object while the descriptor is not readable.
         They are read beyond the limit too.
         """
-        pending: Callable[[], int] | None = getattr(sock, "pending", None)  # of TLS
-        size = self._parse_next(sock)
-        while pending is not None and size and (size < _MAX_RECEIVE_BYTES or pending()):
-            more = self._parse_next(sock)
-            size = size + more if more else 0
+        size = self._parse_next(self._recv)
+        if self._pending is not None:
+            while size and (size < _MAX_RECEIVE_BYTES or self._pending()):
+                more = self._parse_next(self._recv)
+                size = size + more if more else 0
 
     def _receive(self, wait: float) -> bool:
         """Parse the data on the socket; False if none comes within `wait` seconds."""
         sock = self._socket()
         sock.settimeout(wait)
-        return self._parse_next(sock) > 0
+        self._waits = True
+        return self._parse_next(sock.recv) > 0
 
-    def _parse_next(self, sock: socket.socket) -> int:
+    def _parse_next(self, recv: Callable[[int], bytes]) -> int:
         """Parse the next bytes and return their number; 0 if there are none."""
         try:
-            data = sock.recv(_MAX_RECEIVE_BYTES)
+            data = recv(_MAX_RECEIVE_BYTES)
         except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             return 0
         except OSError as error:

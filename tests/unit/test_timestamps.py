@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db.timestamps import format_time, parse_time
+from db.timestamps import format_time, parse_time, unix_time
 
 zones = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)).map(
     lambda offset: timezone(timedelta(minutes=offset // timedelta(minutes=1)))
@@ -244,3 +244,21 @@ def test_other_notation_is_refused(text: str) -> None:
 def test_day_that_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_time(text)
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_unix_time_of_the_contract_form_is_the_timestamp(moment: datetime) -> None:
+    assert unix_time(format_time(moment)) == pytest.approx(moment.timestamp(), abs=1e-6, rel=1e-15)
+
+
+@pytest.mark.parametrize("text", ["2025-11-18T12:00:00Z", "2025-11-18T12:00:00.5+01:00", "2025-11-18", "2025-11-18T12:00:00.1234567Z"])
+def test_unix_time_of_another_form_is_the_timestamp(text: str) -> None:
+    assert unix_time(text) == parse_time(text).timestamp()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2025-11-18T25:00:00.000000Z", "2025-13-18T12:00:00.000000Z", "2025-11-18T12:00:00.12345٣Z", "x" * 27]
+)
+def test_unix_time_of_no_time_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a time|month must be"):
+        unix_time(text)

@@ -9,7 +9,7 @@ from api.hub.messages import Message
 from config.metrics import BOOK_LAG_BUCKETS, LAG_BUCKETS
 from db import topics
 from db.measures import Lags
-from db.timestamps import parse_time
+from db.timestamps import unix_time
 from health.measures.stages import BUS, FANOUT, SOCKETS, STAGES, Stages
 
 _STAMP = b'"timestamp":"'
@@ -61,13 +61,13 @@ class BatchTimes:
             return
         self._begun = False
         sent = self._clock()
-        if self._firsts:
-            ages = (sent - stamped for each in self._firsts.values() if (stamped := _stamped(each)) is not None)
-            if (age := next(ages, None)) is not None:
-                self.lags.observe(age)
-                self.lag = max(0.0, age)
-            if (book := self._firsts.get(topics.BOOKS)) is not None and (stamped := _stamped(book)) is not None:
-                self.book_lags.observe(sent - stamped)
+        for first in self._firsts.values():
+            if (stamped := _stamped(first)) is not None:
+                self.lags.observe(sent - stamped)
+                self.lag = max(0.0, sent - stamped)
+                break
+        if (book := self._firsts.get(topics.BOOKS)) is not None and (stamped := _stamped(book)) is not None:
+            self.book_lags.observe(sent - stamped)
         if not 0 <= self._read - self._counted_at < COUNT_SECONDS:  # also after a step of the clock
             self._count(sent, relayed())
 
@@ -93,13 +93,13 @@ def _stamped(message: Message | bytes) -> float | None:
     if isinstance(message, bytes):
         return _stamped_raw(message)
     stamp = message.row.stamp(message.data)
-    return None if stamp is None else parse_time(stamp).timestamp()
+    return None if stamp is None else unix_time(stamp)
 
 
 def _stamped_raw(body: bytes) -> float | None:
     """Return the same for a body that nobody has checked; it ends with our stamp and position."""
     start = body.rfind(_STAMP) + len(_STAMP)
     try:
-        return parse_time(body[start : body.find(b'"', start)].decode()).timestamp()
+        return unix_time(body[start : body.find(b'"', start)].decode())
     except ValueError:
         return None

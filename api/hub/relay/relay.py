@@ -95,6 +95,7 @@ class Relay:
         self.skipped = self._skips.counts  # kind of bad message -> number
         self.skipped_by_channel = self._skips.by_channel
         self.relayed_by_channel = dict.fromkeys(CHANNELS, 0)
+        self._counted = [name for name, row in CHANNELS.items() if row.counted]
         self._streams = Streams(bus, topic_log, self._skips, known, self._relay_entry, self._flush, self._finish)
         self.loaded = False  # True after the first catch-up: an empty log can serve no client
         self.last_message: float | None = None  # monotonic time of the last message relayed
@@ -102,7 +103,7 @@ class Relay:
     @property
     def relayed(self) -> int:
         """The number of messages relayed, without channels that are not counted."""
-        return sum(count for name, count in self.relayed_by_channel.items() if CHANNELS[name].counted)
+        return sum(map(self.relayed_by_channel.__getitem__, self._counted))
 
     @property
     def connected(self) -> bool:
@@ -260,11 +261,13 @@ class Relay:
             self._send_by_rights(message)
 
     def _flush(self) -> None:
+        waits = False
         for fanout in self._fanouts.values():
             fanout.flush()
+            waits = waits or fanout.waits
         for function in self.after_batch:
             function()
-        if not any(fanout.waits for fanout in self._fanouts.values()):
+        if not waits:
             self._sent()
 
     def _sent(self) -> None:
