@@ -38,10 +38,11 @@ def reshard(shards: str) -> None:
         raise click.BadParameter("a cluster needs at least 2 shards", param_hint="SHARDS")
     with plain_errors(), _url(chosen) as url:
         before = change(url, setup_of(chosen, url), number, utc_now)
+    found = "1 shard" if number == 1 else f"{number} shards"
     if before == number:
-        click.echo(f"The bus has {number} shards already.")
+        click.echo(f"The bus has {found} already.")
     else:
-        click.echo(f"The bus has {number} shards now. Set BUS_SHARDS={number} for all processes.")
+        click.echo(f"The bus has {found} now. Set BUS_SHARDS={number} for all processes.")
 
 
 @contextmanager

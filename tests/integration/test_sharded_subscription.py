@@ -200,6 +200,7 @@ class Ticker:
 def hub_of(cluster: Cluster, settings: Settings, log: Path, *, at_replicas: bool) -> Web:
     """A hub whose name chooses the masters or the replicas."""
     environ = {"REDIS_MODE": "cluster", "REDIS_URL": cluster.seeds, "BUS_SHARDS": str(SHARDS), "BUS_WAIT_REPLICAS": "0"}
+    environ["OUTBOX_LIMIT_BYTES"] = "16000000"  # the prices that were missed come at once, and must not conflate
     while True:
         hub = Web("hub", settings, log, **environ)
         name = Identity.of_this_process("hub", hub.port, datetime.now(UTC)).name(1)

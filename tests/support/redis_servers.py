@@ -149,6 +149,16 @@ class Cluster:
             for replica in replicas:
                 until(lambda replica=replica: _replicates(replica), 30, "replication")  # type: ignore[misc]
 
+        until(lambda: all(self._lists_replicas(server) for server in self.servers), 30, "replicas in the answers of every node")
+
+    def _lists_replicas(self, server: RedisServer) -> bool:
+        with server.client(**self._options) as client:
+            shares: Any = client.execute_command("CLUSTER SLOTS")
+        found = {master[1]: {replica[1] for replica in replicas} for _, _, master, *replicas in shares}
+        wanted = {master.port: set[int]() for master in self.masters}
+        wanted |= {master.port: {each.port for each in mine} for master, mine in zip(self.masters, self.replicas, strict=False)}
+        return found == wanted
+
     def id_of(self, server: RedisServer) -> str:
         """The id of a node."""
         with server.client(**self._options) as client:
