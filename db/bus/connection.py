@@ -61,6 +61,7 @@ class Connection:
 
     `clock` stamps each published message. `limit` is the maximum of unstored entries per stored
     stream and shard, `timeout` is in seconds. `streams` is the channel table, read at each call.
+    `shards` is the number of shards.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Connection:
         self._url = url
         self._clock = clock
         self._setup = setup
+        self.shards = setup.shards
         self._limit = limit
         self._streams = streams
         self.measured = BusCounts()
@@ -99,11 +101,6 @@ class Connection:
             streams=self._streams,
             shared=self._shared,
         )
-
-    @property
-    def shards(self) -> int:
-        """The number of shards."""
-        return self._setup.shards
 
     @contextmanager
     def on_first_node(self) -> Iterator[Any]:
@@ -136,7 +133,7 @@ class Connection:
 
     def key(self, key: str, shard: int = 0) -> str:
         """The key `tickwire:REST` in this shard; with one shard it stays."""
-        return sharded_key(key, shard, self.shards)
+        return key if self.shards == 1 else sharded_key(key, shard, self.shards)
 
     def close(self) -> None:
         """Close every connection."""

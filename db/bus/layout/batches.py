@@ -38,7 +38,8 @@ class Batches(Instruments):
         super().__init__(*args, **options)
         self._numbers = [Numbers(self.measured.epochs.add) for _ in range(self.shards)]
         self._owner = OWNER if self._setup.failover else ""
-        self._kept_keys: dict[tuple[str, int], tuple[str, str, str, str]] = {}  # of a channel in a shard
+        self._channels = "" if self._setup.channels == CLASSIC else self._setup.channels
+        self._kept_keys: dict[tuple[str, int], tuple[tuple[str, ...], str]] = {}  # of a channel in a shard
 
     def _publish(
         self, channel: str, messages: Sequence[Message], batch_id: str | None = None, fence: Fence = NO_FENCE, seen: bytes = b""
@@ -49,11 +50,15 @@ class Batches(Instruments):
         """
         if batch_id is not None and "/" not in batch_id:
             raise ValueError("batch_id is PUBLISHER/NUMBER")
-        parts = [
-            (shard, start, mine[start : start + MESSAGES_PER_SCRIPT])
-            for shard, mine in self._by_shard(channel, messages, itemgetter(0)).items()
-            for start in range(0, len(mine), MESSAGES_PER_SCRIPT)
-        ]
+        parts: Sequence[tuple[int, int, Sequence[Message]]]  # shard, place of the first message in it, messages
+        if self.shards == 1 and 0 < len(messages) <= MESSAGES_PER_SCRIPT:
+            parts = ((0, 0, messages),)
+        else:
+            parts = [
+                (shard, start, mine[start : start + MESSAGES_PER_SCRIPT])
+                for shard, mine in self._by_shard(channel, messages, itemgetter(0)).items()
+                for start in range(0, len(mine), MESSAGES_PER_SCRIPT)
+            ]
         calls = [self._publish_call(channel, shard, part, batch_id or "", start, fence, seen) for shard, start, part in parts]
         answers = self._run_scripts(_PUBLISH, calls, confirmed=True)
         stamps: dict[int, list[Stamp]] = {}  # shard -> those of its messages
@@ -83,9 +88,9 @@ class Batches(Instruments):
     ) -> ScriptCall:
         row = self._streams[channel]
         publisher, _, number = batch_id.rpartition("/")
-        numbers, stream, latest, counts = self._keys_of(channel, shard)
-        keys = [numbers, stream, latest, counts, self.key(topics.receipt_key(publisher, part), shard), self.key(topics.FENCE_KEY, shard)]
-        channels = self._setup.channels if row.by_instrument and self._setup.channels != CLASSIC else ""
+        first, fence_key = self._keys_of(channel, shard)
+        keys = [*first, self.key(topics.receipt_key(publisher, part), shard), fence_key]
+        channels = self._channels if row.by_instrument else ""
         if channels:
             keys.append(self.key(topics.shard_channel(channel), shard))
         names = list({message[0]: None for message in messages})
@@ -100,13 +105,13 @@ class Batches(Instruments):
         ]  # fmt: skip
         return keys, [*options, *(field for message in messages for field in message)]
 
-    def _keys_of(self, channel: str, shard: int) -> tuple[str, str, str, str]:
-        """The keys of numbers, stream, latest messages and counts."""
+    def _keys_of(self, channel: str, shard: int) -> tuple[tuple[str, ...], str]:
+        """The keys of numbers, stream, latest messages and counts, and that of the fence."""
         kept = self._kept_keys.get((channel, shard))
         if kept is None:
             names = (topics.NUMBERS_KEY, topics.stream_key(channel), self._streams[channel].latest_key, topics.count_key(channel))
-            numbers, stream, latest, counts = (self.key(name, shard) for name in names)
-            kept = self._kept_keys[channel, shard] = numbers, stream, latest, counts
+            first = tuple(self.key(name, shard) for name in names)
+            kept = self._kept_keys[channel, shard] = first, self.key(topics.FENCE_KEY, shard)
         return kept
 
     def _stamps(self, channel: str, shard: int, messages: Sequence[Message], answer: Sequence[Any]) -> list[Stamp]:
