@@ -164,7 +164,8 @@ def test_waiting_connection_is_closed_with_the_spare_descriptor(settings: Settin
             assert held[0].recv(1) == b""
         assert_new_clients_are_served(hub)
         [line] = warnings(hub)
-        assert line["reason"] == "Too many open files"
+        # The hub may close a descriptor of its own meanwhile, which a connection then takes.
+        assert line["reason"] in ("Too many open files", "only reserved descriptors are left")
         assert "Traceback" not in hub.output()
 
 

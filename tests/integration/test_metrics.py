@@ -137,7 +137,7 @@ def test_label_values_are_of_closed_sets(system: QuickSystem) -> None:
         ("tickwire_log_records_total", "level"): {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
         ("tickwire_source_state", "state"): {"connecting", "live", "backing_off", "stale", "down", "ended"},
         ("tickwire_source_errors_total", "kind"): {"transient", "fatal"},
-        ("tickwire_bus_retries_total", "reason"): {"full", "lost"},
+        ("tickwire_bus_retries_total", "reason"): {"full", "lost", "fenced", "unreplicated", "moved"},
         ("tickwire_db_errors_total", "kind"): {"unavailable", "refused", "timeout"},
         ("tickwire_hub_clients", "transport"): {"websocket", "polling", "plain"},
         ("tickwire_hub_disconnects_total", "reason"): {"client", "slow", "ping", "protocol", "limit", "unauthorized", "drain", "full"},

@@ -97,7 +97,7 @@ def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> Non
     assert paths(OPEN) == pages | {path for path, _ in found if path.startswith("/health")}
     assert {path for path in paths(OBSERVE) if not path.startswith("/api/")} == {
         "/jobs", "/gaps", "/orders", "/fills", "/positions", "/positions/statement", "/strategies",
-        "/status", "/scenarios", "/scenarios/<name>", "/scenarios/runs", "/scenarios/runs/<run_id>", "/metrics",
+        "/status", "/scenarios", "/scenarios/<name>", "/scenarios/runs", "/scenarios/runs/<run_id>", "/metrics", "/hubs",
     }  # fmt: skip
     assert paths(OPERATE) == {
         "/api/metrics/symbols/<symbol>", "/api/system/alerts/acknowledge/<path:alert_id>", "/scenarios/<name>", "/scenarios/recordings",

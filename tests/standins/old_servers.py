@@ -61,10 +61,11 @@ def old_postgres(connection: socket.socket) -> None:
 
 
 def old_redis(connection: socket.socket) -> None:
-    """Answer as Redis 6.0: INFO, CONFIG GET and PING."""
+    """Answer as an empty Redis 6.0: INFO, CONFIG GET, GET and PING."""
     info = "redis_version:6.0.16\r\nrole:master\r\naof_enabled:1\r\nmaxmemory_policy:noeviction\r\n"
     answers = {
         b"PING": b"+PONG\r\n",
+        b"GET": b"$-1\r\n",
         b"INFO": f"${len(info)}\r\n{info}\r\n".encode(),
         b"CONFIG": b"*2\r\n$11\r\nappendfsync\r\n$6\r\nalways\r\n",
     }
