@@ -73,7 +73,7 @@ def gap_filler(context: JobContext, venue: str, *, period: float = GAP_CHECK_SEC
     if row.history is None or row.gap_filling is None:
         raise ValueError(f"{venue} has no history")
     filling = row.gap_filling(context, row.history(context.settings, context.clock))
-    return GapFiller(venue, filling, context.source_events.event(venue), period=period)
+    return GapFiller(venue, filling, context.source_events.event(venue), period=period, backlog=context.measures.backlog)
 
 
 def fed(spec: SourceSpec, settings: Settings, instruments: Sequence[Instrument]) -> list[Instrument]:

@@ -19,10 +19,12 @@ from config.pacing import STOP_POLL_SECONDS, Outage, Stopped
 from db.bus import BusError
 from db.postgres import StoreError
 from jobs.feeds.base import SourceError, retry_delay
+from jobs.measures.backlog import WriterBacklog
 
 log = logging.getLogger(__name__)
 
 GAP_CHECK_SECONDS = 60.0  # between two rounds without an event
+YIELD_SECONDS = 30.0  # from one round to the next while a writer is behind
 
 
 class Filling(Protocol):
@@ -40,7 +42,8 @@ class GapFiller:
     """Runs rounds of one filling.
 
     A round follows the start, each `source_event`, every `period` seconds, and sooner after a
-    failure.
+    failure. While a writer of this process is behind, a round that is due begins at most
+    `YIELD_SECONDS` after the begin of the previous one.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class GapFiller:
         period: float = GAP_CHECK_SECONDS,
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
+        backlog: WriterBacklog | None = None,
     ) -> None:
         self.name = name
         self._filling = filling
@@ -59,12 +63,14 @@ class GapFiller:
         self._period = period
         self._jitter = jitter
         self._monotonic = monotonic
+        self._backlog = backlog or WriterBacklog()
         self._outage = Outage(log, "gap filling waits", monotonic=monotonic, source=name)
 
     def run(self, stop: threading.Event) -> None:
         """Fill until `stop` is set. Raises nothing."""
         reconnected = True
         while not stop.is_set():
+            begun = self._monotonic()
             try:
                 pause = 0.0 if self._filling.round(reconnected, stop) else self._period
                 self._outage.recovered()
@@ -74,7 +80,7 @@ class GapFiller:
                 if not isinstance(error, SourceError | StoreError | BusError):
                     log.exception("gap filling failed and is repeated", extra={"source": self.name})
                 pause = self._pause_after(error)
-            reconnected = self._wait(pause, stop)
+            reconnected = self._wait(pause, stop, begun + YIELD_SECONDS)
 
     def _pause_after(self, error: Exception) -> float:
         """Count the failure; return the seconds until the next round."""
@@ -83,13 +89,14 @@ class GapFiller:
             return self._period
         return min(self._period, retry_delay(self._outage.failures, self._jitter()))
 
-    def _wait(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait until the source's event or `stop` is set, at most `seconds`; return True after an
-        event.
+    def _wait(self, seconds: float, stop: threading.Event, postponed: float) -> bool:
+        """Wait until the source's event or `stop` is set, at most `seconds`, then until the time
+        `postponed` at most while a writer is behind; return True after an event.
         """
         deadline = self._monotonic() + seconds
         while not stop.is_set() and not self._source_event.is_set() and (left := deadline - self._monotonic()) > 0:
             self._source_event.wait(min(STOP_POLL_SECONDS, left))
+        self._backlog.postpone(stop, postponed, self._monotonic)
         rang = self._source_event.is_set()
         self._source_event.clear()
         return rang

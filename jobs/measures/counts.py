@@ -8,6 +8,7 @@ from datetime import datetime
 
 from config.metrics import TASK_BUCKETS, WRITER_BATCH_BUCKETS, WRITER_ROWS_BUCKETS
 from db.measures import Counts, Many
+from jobs.measures.backlog import WriterBacklog
 from jobs.measures.sources import SourceCounts
 
 SUCCEEDED, FAILED, ABANDONED = "succeeded", "failed", "abandoned"
@@ -69,5 +70,6 @@ class JobsMeasures:
 
     sources: SourceCounts = field(default_factory=SourceCounts)
     writer: WriterCounts = field(default_factory=WriterCounts)
+    backlog: WriterBacklog = field(default_factory=WriterBacklog)
     tasks: TaskCounts = field(default_factory=TaskCounts)
     gaps_filled: Counts = field(default_factory=Counts)  # source

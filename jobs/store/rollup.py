@@ -1,6 +1,7 @@
 """Roll-up service: candles from stored prices and trades.
 
-Every second it builds the marked candles, every minute it completes those that have ended.
+Every second it builds the marked candles, every minute it completes those that have ended. While a
+writer of this process is behind, it yields to it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from db.candles import NEWEST, Update, complete_candles, reopen_candles
 from db.postgres import Store, StoreError
 from db.rollup import RollupStep, is_mine, roll_up
 from db.timestamps import format_time
+from jobs.measures.backlog import WriterBacklog
 
 log = logging.getLogger(__name__)
 
+YIELD_SECONDS = 5.0  # from one run to the next while a writer is behind
 GRACE = timedelta(seconds=2)  # between a candle's end and its completion, for the writer's last batch
 MIN_MARKS_PER_TRANSACTION, MAX_MARKS_PER_TRANSACTION = 100, 20_000
 _SHORT_SECONDS, _LONG_SECONDS = 0.25, 1.0  # seconds; a shorter transaction doubles the size, a longer one halves it
@@ -100,6 +103,7 @@ class RollUp:
         grace: timedelta = GRACE,
         pause: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
+        backlog: WriterBacklog | None = None,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -107,6 +111,7 @@ class RollUp:
         self._grace = grace
         self._pause = pause
         self._monotonic = monotonic
+        self._backlog = backlog or WriterBacklog()
         self._most = 1000
         self._pending = PendingCandles()
         self._bus_outage = Outage(log, "candles wait for the bus", monotonic=monotonic)
@@ -114,9 +119,14 @@ class RollUp:
         self._completed_to: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Roll up every `pause` seconds until `stop` is set."""
+        """Roll up every `pause` seconds until `stop` is set.
+
+        While a writer is behind, a run begins at most `YIELD_SECONDS` after the begin of the
+        previous one, or `pause` seconds after its end if that is later.
+        """
         outage = Outage(log, "roll-up waits for the store", monotonic=self._monotonic)
         while not stop.is_set():
+            begun = self._monotonic()
             try:
                 self.run_once(stop)
                 outage.recovered()
@@ -125,39 +135,41 @@ class RollUp:
             except Exception:
                 log.exception("roll-up failed and is repeated")
             stop.wait(self._pause)
+            self._backlog.postpone(stop, begun + YIELD_SECONDS, self._monotonic)
 
     def run_once(self, stop: threading.Event) -> int:
         """Build the marked candles, complete those that have ended, and publish all changes.
 
-        Returns the number of marks. Does nothing while another roll-up is active. Raises
-        `StoreError`; committed transactions stay.
+        While a writer is behind, marks are left that were set after the begin of the last
+        transaction. Returns the number of marks. Does nothing while another roll-up is active.
+        Raises `StoreError`; committed transactions stay.
         """
         self._pending.begin_run()
         total = 0
-        while not stop.is_set() and (step := self._step()) is not None:
+        while not stop.is_set() and (step := self._step(most := self._most)) is not None:
             total += step.marks
             self._publish(step.updates)
-            if not step.marks:
+            if not step.marks or (step.marks < most and self._backlog.behind):
                 break
         self._publish(self._complete())
         return total
 
-    def _step(self) -> RollupStep | None:
-        """Run one transaction; None if another roll-up is active.
+    def _step(self, most: int) -> RollupStep | None:
+        """Run one transaction of at most `most` marks; None if another roll-up is active.
 
-        The number of marks follows from the duration of the last transactions.
+        The number of marks of the next one follows from its duration.
         """
         begun = self._monotonic()
         try:
             with self._store.transaction() as cursor:
-                step = roll_up(cursor, self._most, self._clock() - self._grace, trade_venues()) if is_mine(cursor) else None
+                step = roll_up(cursor, most, self._clock() - self._grace, trade_venues()) if is_mine(cursor) else None
         except StoreError:
             self._most = max(MIN_MARKS_PER_TRANSACTION, self._most // 4)  # the statement may have reached its timeout
             raise
         seconds = self._monotonic() - begun
         if seconds > _LONG_SECONDS:
             self._most = max(MIN_MARKS_PER_TRANSACTION, self._most // 2)
-        elif step is not None and step.marks == self._most and seconds < _SHORT_SECONDS:
+        elif step is not None and step.marks == most and seconds < _SHORT_SECONDS:
             self._most = min(MAX_MARKS_PER_TRANSACTION, self._most * 2)
         return step
 

@@ -21,6 +21,7 @@ from db.bus import BusError, WriterQueue
 from db.postgres import RowError, Store, StoreError
 from health.measures.stages import STAGES, STORE
 from jobs.feeds.base import retry_delay
+from jobs.measures.backlog import WriterBacklog
 from jobs.measures.counts import WriterCounts
 from jobs.measures.lines import note_batch
 from jobs.store.queues import Item, StoreQueue
@@ -65,9 +66,13 @@ class Writer(Generic[Item]):
         counts: WriterCounts | None = None,
         *,
         served: Callable[[], Sequence[int] | None] = lambda: None,
+        backlog: WriterBacklog | None = None,
     ) -> None:
-        """`served` returns the shards of the next round; None: all shards."""
+        """`served` returns the shards of the next round; None: all shards. The writer notes in
+        `backlog` whether it is behind.
+        """
         self._served = served
+        self._backlog = backlog or WriterBacklog()
         self._bus = bus
         self._store = store
         self._rule = rule
@@ -81,6 +86,12 @@ class Writer(Generic[Item]):
         """Write until `stop` is set, then write the entries left on the bus for a few seconds at
         most.
         """
+        try:
+            self._run(stop)
+        finally:
+            self._backlog.note(self, False)
+
+    def _run(self, stop: threading.Event) -> None:
         outage = Outage(log, "writer waits", monotonic=time.monotonic, channel=self._queue.channel)
         # Entries that an earlier writer, or this one before a failure, left unacknowledged come
         # first.
@@ -93,6 +104,7 @@ class Writer(Generic[Item]):
             if self._queue.shards == []:
                 if deadline is not None:
                     return
+                self._backlog.note(self, False)
                 stop.wait(_IDLE_SECONDS)
                 continue
             try:
@@ -136,7 +148,7 @@ class Writer(Generic[Item]):
     def recover(self) -> int:
         """Write entries that were delivered before but never acknowledged; return their number."""
         total = 0
-        while entries := self._queue.read(self._most, 0, again=True):
+        while entries := self._read_first(0, again=True):
             total += self.write_batch(entries)
         if total:
             log.info("writer took over unacknowledged entries", extra={"channel": self._queue.channel, "entries": total})
@@ -190,11 +202,22 @@ class Writer(Generic[Item]):
         """The entries of the next batch; empty if none arrived within the waiting time."""
         queue, most = self._queue, self._most
         wait_ms = 0 if stop.is_set() else self._rule.wait_ms
-        entries = queue.read(most, min(wait_ms, _LONGEST_BLOCK_MS))
+        entries = self._read_first(min(wait_ms, _LONGEST_BLOCK_MS))
         deadline = time.monotonic() + self._rule.wait_ms / 1000
         while entries and queue.size(entries) < self._rule.size and len(entries) < most and not stop.is_set():
             left_ms = int((deadline - time.monotonic()) * 1000)
             if left_ms <= 0:
                 break
             entries += queue.read(most - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
+        return entries
+
+    def _read_first(self, wait_ms: int, *, again: bool = False) -> list[Item]:
+        """The first entries of a batch. The writer is behind if they fill the batch.
+
+        A batch that becomes full while it waits for entries is no backlog: a quiet stream of small
+        entries fills batches, too.
+        """
+        most = self._most
+        entries = self._queue.read(most, wait_ms, again=again)
+        self._backlog.note(self, len(entries) >= most)
         return entries

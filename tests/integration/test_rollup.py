@@ -32,6 +32,7 @@ from db.prices import PriceRow, insert_prices
 from db.rollup import is_mine, roll_up
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
+from jobs.measures.backlog import WriterBacklog
 from jobs.store.rollup import MIN_MARKS_PER_TRANSACTION, PendingCandles, RollUp
 from tests.conftest import until
 from tests.support.databases import closed_database
@@ -613,6 +614,32 @@ def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database
     stop.set()
     thread.join(20)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_run_ends_under_a_writer_that_is_behind_and_takes_all_earlier_marks(
+    store: Store, bus: Bus, behind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer stores a price after each of the first transactions."""
+    day = datetime(2025, 1, 15, tzinfo=UTC)
+    put(store, *(price(day + timedelta(minutes=minute), "1.1", minute) for minute in range(1200)))
+    backlog = WriterBacklog()
+    backlog.note("a writer", behind)
+    rollup = RollUp(store, bus, Clock(), backlog=backlog, monotonic=lambda: 0.0)
+    step, steps = rollup._step, itertools.count(1)
+
+    def step_and_write(most: int) -> Any:
+        done = step(most)
+        if (number := next(steps)) <= 5:
+            put(store, price(day + timedelta(minutes=1200), "1.2", 2000 + number))
+        return done
+
+    monkeypatch.setattr(rollup, "_step", step_and_write)
+    once(rollup)
+    starts = {start for _, interval, start in stored_candles(store) if interval == "1m"}
+    assert {day + timedelta(minutes=minute) for minute in range(1200)} <= starts
+    # Two transactions take the 1200 marks. Without a backlog, the run takes the later ones, too.
+    assert (next(steps) - 1, marks(store)) == ((2, 1) if behind else (7, 0))
 
 
 def test_transaction_size_follows_its_duration(store: Store, bus: Bus) -> None:
