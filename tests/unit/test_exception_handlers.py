@@ -19,7 +19,7 @@ CALLED_BY_A_LOOP = {
     "config/loops.py": {"keep"},  # it runs a whole loop
     "jobs/runtime/threads.py": {"run"},  # so does it
     "api/hub/events.py": {"answer"},
-    "api/hub/relay/link.py": {"_readable", "_work"},
+    "api/hub/relay/link.py": {"_guarded"},
     "api/hub/metrics/report_queue.py": {"write"},
     "api/hub/metrics/acknowledgements.py": {"_serve"},
     "api/hub/transport/engineio_server.py": {"forget"},

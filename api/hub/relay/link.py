@@ -131,24 +131,19 @@ class Link:
         self._loop.spawn(partial(self._work, self._number))
 
     def _work(self, number: int) -> None:
-        """Connect if there is no connection, then empty the backlog."""
         try:
-            if number == self._number and not self._sockets:
-                self._connect(number, self._subscribe())
-                if number == self._number:
-                    self._handler.catch_up()
-                    self._caught_up(number)
-            self._empty(number)
-        except BusError as error:
-            self._lose(number, error)
-        except Exception as error:
-            self._lose(number, error)
-            log.exception("relay failed, connects again")
-        except BaseException as error:
-            self._lose(number, error)
-            raise
+            self._guarded(number, partial(self._connect_and_empty, number))
         finally:
             self._working = False
+
+    def _connect_and_empty(self, number: int) -> None:
+        """Connect if there is no connection, then empty the backlog."""
+        if number == self._number and not self._sockets:
+            self._connect(number, self._subscribe())
+            if number == self._number:
+                self._handler.catch_up()
+                self._caught_up(number)
+        self._empty(number)
 
     def _connect(self, number: int, subscriptions: Subscriptions) -> None:
         if number != self._number:  # closed meanwhile
@@ -183,16 +178,7 @@ class Link:
 
     def _readable(self, number: int, each: _Socket) -> None:
         """Take the messages that are ready. eventlet stops watching after an exception."""
-        try:
-            self._receive(number, each)
-        except BusError as error:
-            self._lose(number, error)
-        except Exception as error:
-            self._lose(number, error)
-            log.exception("relay failed, connects again")
-        except BaseException as error:
-            self._lose(number, error)
-            raise
+        self._guarded(number, partial(self._receive, number, each))
 
     def _receive(self, number: int, each: _Socket) -> None:
         if number != self._number:
@@ -234,6 +220,19 @@ class Link:
         self._loop.call_later(PROBE_SECONDS, partial(self._probe, number, each))
 
     # losses
+
+    def _guarded(self, number: int, function: Callable[[], None]) -> None:
+        """Call a function of connection `number`, which an error ends."""
+        try:
+            function()
+        except BusError as error:
+            self._lose(number, error)
+        except Exception as error:
+            self._lose(number, error)
+            log.exception("relay failed, connects again")
+        except BaseException as error:
+            self._lose(number, error)
+            raise
 
     def _lose(self, number: int, error: BaseException) -> None:
         """End connection `number` because of an error, unless it has ended already."""
