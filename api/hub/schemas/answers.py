@@ -41,6 +41,10 @@ def _count(text: str, **more: Any) -> Int:
     return Int(required=True, strict=True, validate=validate.Range(min=0), metadata=_about(text), **more)
 
 
+def _counts(text: str) -> Dict:
+    return Dict(keys=Str(), values=Int(strict=True), required=True, metadata=_about(text))
+
+
 def _now() -> TimeText:
     return TimeText(required=True, metadata=_about("Time at which the hub sent it"))
 
@@ -179,9 +183,7 @@ class ClusterSchema(Schema):
     hubs = _count("Hubs that have reported within 15 s")
     connected_clients = _count("Their clients")
     total_subscriptions = _count("Instruments held, over all their clients")
-    subscriptions_by_pair = Dict(
-        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Number of clients by instrument, without zeros")
-    )
+    subscriptions_by_pair = _counts("Number of clients by instrument, without zeros")
     as_of = TimeText(required=True, allow_none=True, metadata=_about("Time of that read; null before the first one"))
 
 
@@ -191,27 +193,18 @@ class ServerStatsSchema(Schema):
     connected_clients = _count("Clients now")
     total_connections = _count("Clients since the start of the process")
     total_subscriptions = _count("Instruments held, over all clients")
-    subscriptions_by_pair = Dict(
-        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Number of clients by instrument, without zeros")
-    )
+    subscriptions_by_pair = _counts("Number of clients by instrument, without zeros")
     candle_subscriptions = _count("Candles held, over all clients")
     book_subscriptions = _count("Books held, over all clients")
     alerts_set = _count("Alerts of all clients")
     messages_relayed = _count("Messages taken from the bus")
     messages_delivered = _count("Messages delivered to clients")
     average_batch = Number(required=True, metadata=_about("Mean number of messages per send"))
-    messages_skipped = Dict(
-        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Bad messages of the bus, which were not relayed, by kind")
-    )
+    messages_skipped = _counts("Bad messages of the bus, which were not relayed, by kind")
     messages_conflated = _count("Messages conflated for slow clients")
     slow_clients = _count("Slow clients that were disconnected")
     flooding_clients = _count("Clients that were disconnected because their packets kept arriving above the rate")
-    sessions_by_state = Dict(
-        keys=Str(),
-        values=Int(strict=True),
-        required=True,
-        metadata=_about("Open sessions by state, and connections before and after a session; the sum is the number of all of them"),
-    )
+    sessions_by_state = _counts("Open sessions by state, and connections before and after a session; the sum is the number of all of them")
     outbox_bytes = _count("Bytes that wait for all clients")
     uptime_seconds = Number(required=True)
     memory_usage_mb = Number(required=True, metadata=_about("MiB resident"))
@@ -238,14 +231,9 @@ class PongSchema(Schema):
 class GapNoticeSchema(Schema):
     """The client was too slow: messages were conflated before this notice."""
 
-    dropped = Dict(
-        keys=Str(),
-        values=Int(strict=True),
-        required=True,
-        metadata=_about(
-            "Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, by `INSTRUMENT|depth` of books, or of "
-            "`heartbeat` or `metrics`"
-        ),
+    dropped = _counts(
+        "Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, by `INSTRUMENT|depth` of books, or of "
+        "`heartbeat` or `metrics`"
     )
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 
