@@ -19,14 +19,10 @@ from api.access.peers import Peers
 from api.errors import HTTP_STATUS, Refusal, Unauthorized
 from api.hub.transport.wire import WireError
 
-_WSGI_NAMES = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in KEPT_HEADERS}  # by the name in lower case
+_OF_UPGRADES = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version")
+_WSGI_NAMES = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in (*KEPT_HEADERS, *_OF_UPGRADES)}  # by the name in lower case
 _CREDENTIALS = [(name, _WSGI_NAMES[name]) for name in CREDENTIAL_HEADERS]
 _KEPT = [name for name in KEPT_HEADERS if name not in CREDENTIAL_HEADERS]
-# Those that `handshake_headers` returns, of a WebSocket handshake too.
-_HANDSHAKE = [
-    *_WSGI_NAMES.items(),
-    *((name, f"HTTP_{name.upper().replace('-', '_')}") for name in ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version")),
-]
 _BAD_REQUEST, _FORBIDDEN = 3, 4  # codes of Engine.IO
 
 
@@ -133,7 +129,7 @@ def _nothing() -> None:
 
 def handshake_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     """Return the headers of the request that a handshake needs, by their names in lower case."""
-    return {name: environ[key] for name, key in _HANDSHAKE if key in environ}
+    return {name: environ[key] for name, key in _WSGI_NAMES.items() if key in environ}
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
