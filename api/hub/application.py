@@ -86,7 +86,7 @@ class Hub:
 
         Returns the CORS headers of a refusal. Raises `Refused`.
         """
-        if self._stop.is_set() or not self._opens:
+        if not self._opens:
             raise _not_now()
         headers = opening.headers
         return self._app.check(_ENGINE_PATH, opening.query, headers.get("host"), headers.get("origin"), opening.local)
@@ -101,7 +101,7 @@ class Hub:
     @property
     def _opens(self) -> bool:
         """True if the hub opens sessions."""
-        return self._ready and not self._drain.begun
+        return not self._stop.is_set() and self._ready and not self._drain.begun
 
     @property
     def _ready(self) -> bool:
@@ -113,7 +113,7 @@ class Hub:
         return self._relay.loaded and self._health.accepts
 
     def _check_early(self, line: bytes, head: bytes, peer: str, local: Callable[[], str]) -> Early | None:
-        return None if self._stop.is_set() or not self._opens else self._early.check(line, head, peer, local)
+        return self._early.check(line, head, peer, local) if self._opens else None
 
     def shutdown(self) -> None:
         """Drain the hub, then end its loops and leave the registry.
