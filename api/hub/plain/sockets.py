@@ -58,7 +58,7 @@ class PlainSockets:
         self._pings: deque[tuple[float, str]] = deque()  # (time of the next one, id), also of ended sockets
         self._conflated = 0  # frames dropped by sockets that have ended
         self._slow = Throttle(monotonic=self._now)
-        self._dismissed: list[PlainSocket] = []  # of which some may have bytes to take
+        self._dismissed: list[PlainSocket] = []  # some may still have bytes to take
         engine.each_tick.append(self.tick)
 
     def __len__(self) -> int:
@@ -168,7 +168,6 @@ class PlainSockets:
 
     def dismiss(self, peer: PlainSocket, refusal: Refusal) -> None:
         """Close a socket of a hub that stops: an error frame, then 1001."""
-        self._dismissed = [each for each in self._dismissed if each.flushing]
         peer.close("server disconnect", code=GOING_AWAY_CODE, error=frames.error(refusal))
         self._dismissed.append(peer)
 
