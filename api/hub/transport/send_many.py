@@ -6,7 +6,7 @@ Both forms return the same results, so that all bookkeeping is common to them.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from errno import EAGAIN, EPIPE
 from typing import Literal, Protocol
 
@@ -22,7 +22,6 @@ Short = tuple[int, int]  # index into the group; bytes taken (0 ≤ n < len), or
 KIND: Literal["c", "python"] = "python" if _in_c is None else "c"
 
 _NO_BOXES: list[Outbox] = []
-_NO_SENDS: list[Callable[[bytes], int]] = []
 _NO_FDS = array("i")
 
 
@@ -48,14 +47,13 @@ class Group:
     results stay valid. `source` has the batches that wait for the end of an interval.
     """
 
-    __slots__ = ("boxes", "fds", "members", "sends", "slow", "source", "stale")
+    __slots__ = ("boxes", "fds", "members", "slow", "source", "stale")
 
     def __init__(self, members: Collection[Outbox], source: Source | None = None) -> None:
         self.members = members
         self.source = source
         self.boxes = _NO_BOXES  # members that can send now
         self.fds = _NO_FDS  # their descriptors
-        self.sends = _NO_SENDS
         self.slow = _NO_BOXES  # the others: no socket, or full
         self.stale = True  # rebuild before the next send
 
@@ -68,7 +66,6 @@ class Group:
         """Divide the members into those that can send now and the others."""
         self.boxes = [box for box in self.members if box.ready]
         self.fds = array("i", [box.fd for box in self.boxes])
-        self.sends = [box.send for box in self.boxes]
         self.slow = [] if len(self.boxes) == len(self.members) else [box for box in self.members if not box.ready]
         self.stale = False
 
@@ -86,15 +83,15 @@ def send_many(group: Group, data: bytes) -> list[Short] | None:
 
     None: all took everything. Nothing blocks, and no failure of a socket is raised.
     """
-    return _in_c(group.fds, data) if KIND == "c" else _in_python(group.sends, data)
+    return _in_c(group.fds, data) if KIND == "c" else _in_python(group.boxes, data)
 
 
-def _in_python(sends: Iterable[Callable[[bytes], int]], data: bytes) -> list[Short] | None:
+def _in_python(boxes: Iterable[Outbox], data: bytes) -> list[Short] | None:
     size = len(data)
     short = []
-    for index, send in enumerate(sends):
+    for index, box in enumerate(boxes):
         try:
-            taken = send(data)
+            taken = box.send(data)
         except BlockingIOError:
             taken = -EAGAIN
         except OSError as error:
