@@ -78,6 +78,4 @@ def _is_engine(path: str) -> bool:
 
 
 def _refused(status: str, content: dict[str, Any], more: Sequence[tuple[str, str]] = ()) -> Refused:
-    answer = Refused(0, "", status, more)
-    answer.body = orjson.dumps(content)
-    return answer
+    return Refused(0, "", status, more, orjson.dumps(content))

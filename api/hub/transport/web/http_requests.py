@@ -29,12 +29,20 @@ _BAD_REQUEST, _FORBIDDEN = 3, 4  # codes of Engine.IO
 class Refused(Exception):
     """A refused request: the code of Engine.IO, a message, the HTTP status and more headers.
 
-    `kind` is the media type of `body`.
+    `kind` is the media type of `body`, which has code and message unless it is given.
     """
 
-    def __init__(self, code: int, message: str, status: str = "400 Bad Request", headers: Sequence[tuple[str, str]] = ()) -> None:
-        self.kind = "application/json"
-        self.body = orjson.dumps({"code": code, "message": message})
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        status: str = "400 Bad Request",
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        kind: str = "application/json",
+    ) -> None:
+        self.kind = kind
+        self.body = orjson.dumps({"code": code, "message": message}) if body is None else body
         self.status = status
         self.headers = headers
         super().__init__(message)
@@ -57,9 +65,7 @@ def too_large() -> Refused:
 
 def failed() -> Refused:
     """Return the answer to a request after an error of ours."""
-    answer = Refused(_BAD_REQUEST, "", "500 Internal Server Error")
-    answer.kind, answer.body = "text/plain", b""
-    return answer
+    return Refused(_BAD_REQUEST, "", "500 Internal Server Error", body=b"", kind="text/plain")
 
 
 def refused(refusal: Refusal) -> Refused:
@@ -68,9 +74,7 @@ def refused(refusal: Refusal) -> Refused:
     The body has the error in our one shape too.
     """
     status = HTTPStatus(HTTP_STATUS[refusal.code])
-    answer = Refused(_BAD_REQUEST, "", f"{status.value} {status.phrase}", refusal_headers(refusal))
-    answer.body = orjson.dumps(refusal_body(refusal))
-    return answer
+    return Refused(_BAD_REQUEST, "", f"{status.value} {status.phrase}", refusal_headers(refusal), orjson.dumps(refusal_body(refusal)))
 
 
 def answer_headers(kind: str, body: bytes, more: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
