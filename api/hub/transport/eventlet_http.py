@@ -123,7 +123,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         end = ahead.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         early = None
         if end >= len(_END_OF_HEAD):
-            if self.answer_handshake is not None and (found := read_opening(self.raw_requestline + ahead[:end], self._peer, self._local())):
+            if self.answer_handshake is not None and (found := read_opening(self.raw_requestline + ahead[:end], self._peer, self._local)):
                 self._serve_handshake(found[0], end, more=len(ahead) > end)
                 return False
             early = self.check_early(self.raw_requestline, ahead[:end], self._peer, self._local)

@@ -109,7 +109,7 @@ class Arrivals:
         except OSError:
             data = b""
         _stop(arrival)
-        found = read_opening(data, arrival.peer, str(arrival.sock.getsockname()[0])) if data else None
+        found = read_opening(data, arrival.peer, lambda: str(arrival.sock.getsockname()[0])) if data else None
         if data and found is None:
             arrival.pass_on(arrival.sock, arrival.address, Passed(arrival.due, answered=False))
             return True

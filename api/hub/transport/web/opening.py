@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -50,11 +50,11 @@ def opens_websocket(environ: Mapping[str, Any]) -> bool:
     return usual and is_upgrade(handshake_headers(environ))
 
 
-def read_opening(data: bytes, peer: str, local: str) -> tuple[Opening, int] | None:
+def read_opening(data: bytes, peer: str, local: Callable[[], str]) -> tuple[Opening, int] | None:
     """Return the WebSocket handshake that `data` begins with, and the length of its head.
 
     None for every other request: one of another kind, one that is incomplete, and one with an
-    unusual line, which the HTTP server reads.
+    unusual line, which the HTTP server reads. `local()` is called for a handshake alone.
     """
     line = _request_line(data)
     if line is None or not _names_websocket(query := line[1].decode()):
@@ -65,7 +65,7 @@ def read_opening(data: bytes, peer: str, local: str) -> tuple[Opening, int] | No
     head = read_head(data[line.end() : end])
     if head is None or not OF_BODIES.isdisjoint(head.values) or not is_upgrade(head.values):
         return None
-    return Opening("websocket", query, head.values, peer, local), end
+    return Opening("websocket", query, head.values, peer, local()), end
 
 
 @lru_cache(maxsize=_MAX_REMEMBERED)
