@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from config.settings import Settings
 from db.bus import Bus
 from ops.running import get
 from tests.conftest import until
+from tests.support.background import in_background
 from tests.support.polling import PATIENCE
 from tests.support.processes import Web, free_port
 from tests.support.proxies import Proxy, program
@@ -35,18 +35,7 @@ class Prices:
         self._bus = bus
         self.last = dict.fromkeys(PAIRS, 0)
 
-    @contextmanager
-    def flowing(self) -> Iterator[None]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self._run, args=(stop,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-    def _run(self, stop: threading.Event) -> None:
+    def publish(self, stop: threading.Event) -> None:
         number = 0
         while not stop.wait(1 / RATE):
             pair = PAIRS[number % len(PAIRS)]
@@ -80,7 +69,7 @@ def test_hubs_replaced_one_by_one_lose_no_message_of_any_client(settings: Settin
         until(lambda: all(member.held for member in members), 60, "the subscriptions of all clients")
         assert min(clients_of(first), clients_of(second)) >= CLIENTS // 4, "the proxy does not spread the clients"
         seen = 0
-        with prices.flowing():
+        with in_background(prices.publish):
             for name, hub in (("hub1", first), ("hub2", second)):
                 leaving = clients_of(hub)
                 assert hub.ask_to_stop(60) == 0

@@ -23,6 +23,7 @@ from db.messages import Tick
 from db.shards import TAGS, shard_of, slot_of
 from health.reporter import Identity
 from tests.conftest import Servers, until
+from tests.support.background import in_background
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
 from tests.support.redis_servers import Cluster, RedisServer, new_cluster
@@ -159,20 +160,18 @@ def _publishes(bus: Bus, name: str) -> bool:
 
 
 class Ticker:
-    """Publishes a price of each instrument in turn until it ends; a failed one is repeated."""
+    """Publishes a price of each instrument in turn; a failed one is repeated."""
 
     def __init__(self, bus: Bus, names: Sequence[str]) -> None:
         self.accepted: dict[str, list[tuple[str, int]]] = {name: [] for name in names}  # instrument -> (epoch, seq)
         self._bus = bus
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _run(self) -> None:
+    def run(self, stop: threading.Event) -> None:
         for number in count(1):
             while not self._publish(number):
-                if self._stop.wait(0.02):
+                if stop.wait(0.02):
                     return
-            if self._stop.wait(0.01):
+            if stop.wait(0.01):
                 return
 
     def _publish(self, number: int) -> bool:
@@ -188,13 +187,13 @@ class Ticker:
         goal = min(map(len, self.accepted.values())) + more
         until(lambda: min(map(len, self.accepted.values())) >= goal, 60, f"{more} more prices")
 
-    def __enter__(self) -> Ticker:
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(20)
+@contextmanager
+def ticking(bus: Bus, names: Sequence[str]) -> Iterator[Ticker]:
+    """Let a ticker publish for the block."""
+    ticker = Ticker(bus, names)
+    with in_background(ticker.run):
+        yield ticker
 
 
 def hub_of(cluster: Cluster, settings: Settings, log: Path, *, at_replicas: bool) -> Web:
@@ -228,7 +227,7 @@ def test_hub_loses_no_message_if_its_subscriptions_are_dropped(
     subscribed = cluster.servers[3:] if at_replicas else cluster.masters
     hub = hub_of(cluster, settings, tmp_path / "hub.log", at_replicas=at_replicas)
     with bus_of(cluster, servers) as bus, hub, PythonClient(hub.url) as client:
-        with Ticker(bus, names) as ticker:
+        with ticking(bus, names) as ticker:
             client.call("subscribe", {"pairs": names})
             for server in [*subscribed, *subscribed]:
                 ticker.await_more(10)
@@ -294,7 +293,7 @@ def test_failover_begins_a_new_epoch_in_its_shards_alone(cluster: Cluster, serve
     with bus_of(cluster, servers) as bus, hub_of(cluster, settings, tmp_path / "hub.log", at_replicas=False) as hub:
         with PythonClient(hub.url) as client:
             client.call("subscribe", {"pairs": names})
-            with Ticker(bus, names) as ticker, cluster.replicas[0][0].client() as replica:
+            with ticking(bus, names) as ticker, cluster.replicas[0][0].client() as replica:
                 ticker.await_more(10)
                 replica.execute_command("CLUSTER FAILOVER TAKEOVER")
                 until(lambda: all(len({epoch for epoch, _ in ticker.accepted[name]}) > 1 for name in failing), 60, "new epochs")

@@ -15,6 +15,7 @@ from db.bus import Bus
 from db.messages import Tick
 from tests.bench.client import Client, Plan
 from tests.bench.frames import Walker
+from tests.support.background import in_background
 from tests.support.processes import Web
 
 CLIENTS = 2000
@@ -52,26 +53,6 @@ def publish(bus: Bus, count: int) -> int:
     for _ in range(count):
         stamps = bus.publish_prices([Tick(pair, "1.1", "1.2", "1.15", time_text, "test") for pair in PAIRS])
     return stamps[-1].seq
-
-
-class Flow:
-    """Publishes prices until it is stopped; then `last` is the `seq` of the last one."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.last = 0
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.02):
-            self.last = publish(self._bus, 1)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.last = publish(self._bus, 1)
 
 
 class Crowd:
@@ -128,15 +109,19 @@ def test_clients_that_return_while_prices_flow_have_every_price_once(shared_hub:
     crowd = Crowd(Plan(shared_hub.port, "socketio", PAIRS, since, greeting=True))
     for client in crowd.clients.values():
         client.following = dict.fromkeys(PAIRS, before + 1)
-    flow = Flow(shared_bus)
+
+    def publish_more(stop: threading.Event) -> None:
+        while not stop.wait(0.02):
+            publish(shared_bus, 1)
+
     try:
-        while not all(client.done for client in crowd.clients.values()):
-            crowd.read()
-        flow.stop()
-        assert flow.last > before + MISSED + 1
-        wanted = dict.fromkeys(PAIRS, flow.last + 1)
+        with in_background(publish_more):
+            while not all(client.done for client in crowd.clients.values()):
+                crowd.read()
+        last = publish(shared_bus, 1)
+        assert last > before + MISSED + 1
+        wanted = dict.fromkeys(PAIRS, last + 1)
         while any(client.following != wanted for client in crowd.clients.values()):
             crowd.read()
     finally:
-        flow.stop()
         crowd.close()
