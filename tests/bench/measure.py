@@ -5,6 +5,7 @@ CPU and memory are measured at the server, everything else at the clients.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,6 @@ _MISSED = 50  # prices of a returning client
 # About 4.6 MB per stalled client: more than the largest send queue of Linux, 4 MiB by default.
 _FILL_MESSAGES = 20_000
 _LOG_MESSAGES = 1200  # more than the hub keeps of a topic
-_PAGE_BYTES = 4096  # of /proc/net/sockstat
 _VISITS_PER_S = 100.0
 _ON_TIME = 0.9  # share of the wanted rate
 
@@ -81,13 +81,9 @@ class Session:
 
 def _account(report: dict[str, Any], expected: int, complete: bool, cpu: float, began: float, publishing: float) -> Figures:
     received = report["received"]
-    figures = Figures()
-    if report["problem_count"]:
-        figures.faults.append(f"{report['problem_count']} problems, first: {report['problems'][0]}")
+    figures = Figures(faults=_faults(report))
     if not complete or received != expected:
         figures.faults.append(f"received {received} of {expected} deliveries")
-    if report.get("unequal"):
-        figures.faults.append(f"{report['unequal']} clients without exactly the messages of their topics")
     figures.values["delivered_percent"] = received / expected * 100
     if not received:
         return figures
@@ -106,6 +102,16 @@ def _account(report: dict[str, Any], expected: int, complete: bool, cpu: float, 
     if figures.values["load_cpu_percent"] > _BUSY_PERCENT:
         figures.notes.append("the load generator was busy all the time: its own speed limited these figures")
     return figures
+
+
+def _faults(report: dict[str, Any]) -> list[str]:
+    """Return the faults that the clients have found."""
+    found = []
+    if report["problem_count"]:
+        found.append(f"{report['problem_count']} problems, first: {report['problems'][0]}")
+    if report["unequal"]:
+        found.append(f"{report['unequal']} clients without exactly the messages of their topics")
+    return found
 
 
 def traffic(session: Session, seconds: float) -> Figures:
@@ -215,10 +221,10 @@ def stalled(session: Session, seconds: float) -> Figures:
 
 
 def kernel_bytes() -> int:
-    """Return the memory of all TCP sockets of this machine."""
+    """Return the bytes of all TCP sockets of this machine, their overhead included."""
     with open("/proc/net/sockstat") as file:
         [line] = (line.split() for line in file if line.startswith("TCP:"))
-    return int(line[line.index("mem") + 1]) * _PAGE_BYTES
+    return int(line[line.index("mem") + 1]) * resource.getpagesize()
 
 
 def many(session: Session, seconds: float) -> Figures:
@@ -236,8 +242,8 @@ def many(session: Session, seconds: float) -> Figures:
             phase.values["lost"] = lost
     figures = _joined(phases)
     for name, phase in phases.items():
-        figures.values |= {f"{key}_{name}": phase.values[key] for key in ("lost", "message_us") if key in phase.values}
-        figures.values |= {f"{key}_{name}": phase.values[key] for key in ("p99_ms", "published_per_s") if key in phase.values}
+        keys = ("lost", "message_us", "p99_ms", "published_per_s")
+        figures.values |= {f"{key}_{name}": phase.values[key] for key in keys if key in phase.values}
     return figures
 
 
@@ -256,10 +262,7 @@ def churn(session: Session, seconds: float) -> Figures:
     cpu, visits = _visited(session, seconds, lambda: session.feed.steady(round(seconds / session.feed.beat)))
     report = session.load.command("report")
     figures = _joined({"without visitors": alone})
-    if report["problem_count"]:
-        figures.faults.append(f"{report['problem_count']} problems, first: {report['problems'][0]}")
-    if report["unequal"]:
-        figures.faults.append(f"{report['unequal']} clients without exactly the messages of their topics")
+    figures.faults += _faults(report)
     with_visits = (cpu - connection * visits) / report["received"] * 1e6
     figures.values = {
         "alone_us": alone.values["cpu_us"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import pytest
 from db import topics
 from db.bus import Bus
 from db.messages import Tick
+from tests.bench.measure import kernel_bytes
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
@@ -68,12 +68,6 @@ def send_queues(port: int) -> list[int]:
     return [int(row[4].split(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}") and row[3] == established]
 
 
-def kernel_memory() -> int:
-    """Return the bytes of all TCP sockets of the machine, their overhead included."""
-    [row] = [line.split() for line in Path("/proc/net/sockstat").read_text().splitlines() if line.startswith("TCP:")]
-    return int(row[row.index("mem") + 1]) * resource.getpagesize()
-
-
 @pytest.fixture
 def stalled(shared_hub: Web) -> Iterator[list[Client]]:
     with ExitStack() as stack:
@@ -81,14 +75,14 @@ def stalled(shared_hub: Web) -> Iterator[list[Client]]:
 
 
 def test_kernel_keeps_little_for_each_stalled_client(stalled: list[Client], shared_hub: Web, publish: Any) -> None:
-    before, published = kernel_memory(), 0
+    before, published = kernel_bytes(), 0
     while published < PUBLISHED_BYTES:
         published += publish(4000)
     queues = send_queues(shared_hub.port)
     assert sum(queue > 0 for queue in queues) >= CLIENTS, "they are stalled"
     assert max(queues) <= UNSENT_LIMIT
     # Sockets of other tests count too, for a while.
-    until(lambda: kernel_memory() - before <= CLIENTS * UNSENT_LIMIT, what="little memory of the kernel")
+    until(lambda: kernel_bytes() - before <= CLIENTS * UNSENT_LIMIT, what="little memory of the kernel")
 
 
 def test_conflation_begins_within_the_budget_and_loses_no_latest_price(shared_hub: Web, publish: Any) -> None:
