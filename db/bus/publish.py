@@ -202,7 +202,8 @@ class Publisher(Batches):
         found: dict[int, list[_Lines]] = {}
         for shard, symbols in self._by_shard(topics.TRADES, list(batch.lines), lambda symbol: symbol).items():
             number, text = sum(batch.counts[symbol] for symbol in symbols), b"".join([batch.lines[symbol] for symbol in symbols])
-            marks = mark_lines(mark for mark in batch.marks if mark[0] in symbols)
+            mine = frozenset(symbols)
+            marks = mark_lines(mark for mark in batch.marks if mark[0] in mine)
             found[shard] = [_Lines(number, text, marks)] if number <= MAX_TRADES_PER_ENTRY else _cut(text)
         return found
 
