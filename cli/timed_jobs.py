@@ -109,7 +109,7 @@ def duties() -> None:
     """
     chosen, now = chosen_settings("job"), utc_now()
     with plain_errors(), closing(startup.open_bus(chosen, servers(chosen)[1])) as bus:
-        processes = read_processes(bus, now).expected()
+        processes = read_processes(bus, now, "jobs").expected()
     rows = held_duties(living_reports(processes, "jobs", FRESH), duties_of_settings(chosen, has_books))
     table = Table("duty", "process", "since", box=None)
     for row in rows:

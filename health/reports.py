@@ -173,8 +173,11 @@ class ProcessTable:
         return True
 
 
-def read_processes(bus: Bus, now: datetime) -> ProcessTable:
-    """Return the table with the entries of the registry at `now`. Raises `BusError`."""
+def read_processes(bus: Bus, now: datetime, role: str = "") -> ProcessTable:
+    """Return the table with the entries of the registry at `now`; of one role, if it is given.
+
+    Raises `BusError`.
+    """
     table, now_ms = ProcessTable(), int(now.timestamp() * 1000)
-    table.update(bus.processes(now_ms), now_ms)
+    table.update(bus.processes(now_ms, role), now_ms)
     return table

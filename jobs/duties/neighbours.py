@@ -30,7 +30,7 @@ class Neighbours:
     def __call__(self) -> Mapping[int, tuple[str, ...]]:
         """Backend of PostgreSQL -> JOBS_DUTIES of its process; the last ones without Redis."""
         try:
-            processes = read_processes(self._bus, self._clock()).expected()
+            processes = read_processes(self._bus, self._clock(), "jobs").expected()
         except BusError:
             return self._globs
         found: dict[int, tuple[str, ...]] = {}
