@@ -167,7 +167,7 @@ class Listener:
         self._listening.close()
 
     def _accept(self, stop: StopSignal) -> None:
-        accepted = self._acceptor.accept(self._listening.accept, self._listening.accept)
+        accepted = self._acceptor.accept(self._listening.accept)
         if accepted is None:
             stop.wait(self._acceptor.pause_left)
             return

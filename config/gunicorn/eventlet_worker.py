@@ -189,7 +189,7 @@ class _Listener:
     def _accept_some(self) -> None:
         """Accept the connections that wait; a part of them, so that others have their turn."""
         for _ in range(_CONNECTIONS_PER_TURN):
-            if (connection := self._acceptor.accept(self._listener.accept, self._listener.accept)) is None:
+            if (connection := self._acceptor.accept(self._listener.accept)) is None:
                 return
             sock, address = connection
             hubs.notify_opened(sock.fileno())

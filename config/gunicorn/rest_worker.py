@@ -114,7 +114,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
-            found = self._acceptor.accept(listener.accept, listener.accept)
+            found = self._acceptor.accept(listener.accept)
             if found is None:
                 return
             sock, client = found

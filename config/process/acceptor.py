@@ -69,11 +69,11 @@ class Acceptor:
         """Seconds until the next attempt is due."""
         return 0.0 if self._paused is None else max(0.0, self._paused + PAUSE_SECONDS - self._monotonic())
 
-    def accept(self, accept: Callable[[], Connection], accept_now: Callable[[], Connection]) -> Connection | None:
+    def accept(self, accept: Callable[[], Connection]) -> Connection | None:
         """Return the next connection; None if it was lost, none waits, or a pause is due.
 
-        `accept` may wait for a connection, `accept_now` raises `BlockingIOError` instead. Raises
-        `AcceptorFailed` on an unknown error.
+        `accept` raises `BlockingIOError` if no connection waits. Raises `AcceptorFailed` on an
+        unknown error.
         """
         self._hold_spare()
         try:
@@ -83,7 +83,7 @@ class Acceptor:
             if kind is ErrorKind.UNKNOWN:
                 raise AcceptorFailed(str(error)) from error
             if kind is ErrorKind.PASSING:
-                self._give_up_one(accept_now)
+                self._give_up_one(accept)
                 self._pause(os.strerror(error.errno or 0))
             return None
         if connection[0].fileno() >= soft_limit() - RESERVED:
@@ -98,13 +98,13 @@ class Acceptor:
             with suppress(OSError):
                 self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def _give_up_one(self, accept_now: Callable[[], Connection]) -> None:
+    def _give_up_one(self, accept: Callable[[], Connection]) -> None:
         """Close one waiting connection, so that its client learns of the refusal."""
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
         with suppress(OSError):
-            accept_now()[0].close()
+            accept()[0].close()
 
     def _pause(self, reason: str) -> None:
         self._paused = self._monotonic()
