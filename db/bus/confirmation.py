@@ -194,7 +194,7 @@ class _Exchange:
             return
         last = self._read()
         if self._alone and isinstance(last, bytes):
-            self.connected = _connected(_fields(last))
+            self.connected = _connected(fields_of(last))
             if self.connected:
                 self._connection.send_command(*wait, check_health=False)
                 last = self._read()
@@ -226,7 +226,8 @@ def _owned(arguments: Sequence[str | bytes | int], owner: str) -> Sequence[str |
     return [*arguments[:place], owner, *arguments[place + 1 :]]
 
 
-def _fields(info: bytes) -> dict[str, str]:
+def fields_of(info: bytes) -> dict[str, str]:
+    """The fields of an answer to INFO."""
     return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import redis
 
 from db import topics
-from db.bus.confirmation import RUN_ID, Confirmation, NodesAlone, ScriptCall, sha_of
+from db.bus.confirmation import RUN_ID, Confirmation, NodesAlone, ScriptCall, fields_of, sha_of
 from db.bus.errors import LayoutDiffers, translated
 from db.bus.nodes import Nodes
 from db.bus.topology.routed import RoutedRedis
@@ -186,7 +186,7 @@ class Connection:
             connection.read_response()
         if self._setup.mode == SINGLE:
             connection.send_command("INFO", "server", check_health=False)
-            setattr(connection, RUN_ID, _run_id(connection.read_response()))
+            setattr(connection, RUN_ID, fields_of(connection.read_response())["run_id"])
 
     def _compare_layout(self, connection: Any, differs: Callable[[LayoutDiffers], None]) -> None:
         connection.send_command("GET", topics.LAYOUT_KEY, check_health=False)
@@ -201,9 +201,3 @@ class Connection:
 
 
 _PUBLISHING = ("publish", "append")  # scripts of which each node has a copy of its own
-
-
-def _run_id(info: bytes) -> str:
-    """The identity of a server since its start, of an answer to INFO."""
-    lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
-    return next(value for name, _, value in lines if name == "run_id")
