@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from db.measures import Counts
 from db.shards import shard_of, sharded_key, shards_of_layout
 
 
+@cache
 def lua(name: str) -> str:
     """The text of the script `NAME.lua` in this folder."""
     return (Path(__file__).parent / f"{name}.lua").read_text()
