@@ -73,7 +73,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 # Modules without I/O, clock or framework.
 PURE = (
     "api/hub/transport/wire.py",
-    "api/hub/transport/outbox.py",
+    "api/hub/transport/outbox/",
     "api/hub/transport/client_json.py",
     "api/hub/transport/limits/bucket.py",
     "api/hub/channels.py",

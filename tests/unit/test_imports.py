@@ -20,7 +20,7 @@ INJECTED = [
     ("flask", "cli/common.py"),
     ("psycopg2", "cli/common.py"),
     ("flask", "api/hub/transport/wire.py"),
-    ("db.bus", "api/hub/transport/outbox.py"),
+    ("db.bus", "api/hub/transport/outbox/outbox.py"),
     ("db.bus", "jobs/analytics/rolling.py"),
     ("api.rest.listing", "api/hub/schemas/bus.py"),
     ("redis", "db/prices.py"),

@@ -10,31 +10,23 @@ The kernel keeps bytes that it has not sent, too: they wait in front of the outb
 Conflation begins when both together exceed the limit. The number of the kernel is read when the
 socket is full, and again when the limit is reached.
 
-Links of a chain are conflated by room: one snapshot takes the place of the last one, and all are
-counted. It is made when it is sent, so links that are pushed while it waits are contained in it.
-They are counted and not queued. Later links continue from the snapshot.
-
-Replayed frames keep their place in the order. They do not count towards the limit, because their
-bytes belong to the topic log; the caller limits them.
+The frames and their conflation are in `waiting.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from errno import EAGAIN, EWOULDBLOCK
 from typing import Protocol
 
 import orjson
 
-from api.hub.transport.wire import Frame, Replay, Snapshot, event
+from api.hub.transport.outbox.waiting import WaitingFrames
+from api.hub.transport.wire import Frame, Replay, event
 
-_CHUNK_BYTES = 64 * 1024  # joined for one send while draining
-_LEAST_VIEW_BYTES = 1024
 # Without the notices of two namespaces. The client of python-engineio ends its session if a payload
 # has more than 16 packets.
 _MAX_FRAMES_PER_POLL = 14
-_NO_ROOMS: frozenset[str] = frozenset()
 _FULL = frozenset({EAGAIN, EWOULDBLOCK})
 NO_DESCRIPTOR = -1
 
@@ -58,16 +50,6 @@ class Owner(Protocol):
         """The connection is lost."""
 
 
-class Chains(Protocol):
-    """The source of the snapshots of one client. No method yields to another greenlet."""
-
-    def flush(self) -> None:
-        """Push every link that a snapshot made from now on contains, if it was not pushed yet."""
-
-    def fresh(self, room: str) -> Frame | None:
-        """Return the newest snapshot of a room; None if there is none or the client has left it."""
-
-
 class Batches(Protocol):
     """A group of outboxes that get the same batches; `stale` is set if one of them changes."""
 
@@ -87,8 +69,8 @@ def _no_kernel(fd: int) -> int:
     return 0
 
 
-class Outbox:
-    """The waiting frames of one client.
+class Outbox(WaitingFrames):
+    """The waiting frames of one client, its socket and its limit.
 
     Before `open()`, all frames wait for a poll or for a WebSocket. `limit` is in bytes.
     `gap_notice` makes the frame that reports dropped frames. With `newest_only`, at most one frame
@@ -99,14 +81,14 @@ class Outbox:
     """
 
     __slots__ = (
-        "_count_unsent", "_frames", "_gap_notice", "_group", "_limit", "_more_groups", "_newest_only", "_owner", "_partial",
-        "_partial_of", "_replays_partial", "_snapshots", "_unsent", "_waiting", "chains", "conflated", "dropped", "fd", "ready",
-        "replaying", "send", "size",
+        "_count_unsent", "_gap_notice", "_group", "_limit", "_more_groups", "_newest_only", "_owner", "_unsent", "_waiting", "fd", "ready",
+        "send",
     )  # fmt: skip
 
     def __init__(
         self, owner: Owner, limit: int, gap_notice: Callable[[Mapping[str, int]], Frame] = gap_notice, *, newest_only: bool = False
     ) -> None:
+        super().__init__()
         self._owner = owner
         self._limit = limit
         self._newest_only = newest_only
@@ -120,16 +102,6 @@ class Outbox:
         self._count_unsent: Callable[[int], int] = _no_kernel
         self._unsent = 0  # in the kernel, by the last count of a full socket; bytes
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
-        self._partial = b""  # rest of a frame of which the socket took a part
-        self._partial_of = 0  # bytes of that whole frame
-        self._frames: list[Frame] = []
-        self._snapshots = _NO_ROOMS  # rooms of which a snapshot waits; no link of these waits
-        self.chains: Chains | None = None
-        self.size = 0  # waiting bytes, replayed ones included
-        self._replays_partial = False  # whether `_partial` is of a replayed frame
-        self.replaying = 0  # waiting bytes of replayed frames
-        self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
-        self.conflated = 0  # frames dropped since the beginning
 
     def open(self, send: Callable[[bytes], int], fd: int = NO_DESCRIPTOR, count_unsent: Callable[[int], int] = _no_kernel) -> None:
         """Send through `send` from now on, and begin with the waiting frames.
@@ -141,11 +113,6 @@ class Outbox:
         self.send, self.fd, self._count_unsent = send, fd, count_unsent
         self._turn(waiting=True)
         self.drain()
-
-    def lead(self, data: bytes) -> None:
-        """Have these bytes sent before all waiting frames, in one write. Call it before `open`."""
-        self._partial = data
-        self.size += len(data)
 
     def hold(self) -> None:
         """Have later frames wait for `release`, which sends them in one write.
@@ -165,8 +132,7 @@ class Outbox:
         """
         self.send, self.fd, self._count_unsent, self._unsent = _no_socket, NO_DESCRIPTOR, _no_kernel, 0
         self._turn(waiting=True)
-        self._partial, self._frames, self._snapshots, self.size, self.replaying = b"", [], _NO_ROOMS, 0, 0
-        self._replays_partial = False
+        self._discard()
 
     def finish(self, frames: Sequence[Frame]) -> None:
         """Send these frames as the last ones: all waiting frames are discarded.
@@ -241,14 +207,6 @@ class Outbox:
         elif not self._has_socket:
             self._owner.queued()
 
-    def supersede(self, rooms: Container[str]) -> None:
-        """Drop the waiting links of these rooms: the next frame has newer snapshots of them."""
-        if any(frame.chain in rooms for frame in self._frames):
-            for frame in self._frames:
-                if frame.chain in rooms and frame.chain not in self._snapshots:
-                    self._drop(frame)
-            self._keep([frame for frame in self._frames if frame.chain not in rooms])
-
     def drain(self) -> None:
         """Send waiting frames until the outbox is empty or the socket is full."""
         while self._has_socket and (self._partial or self._frames):
@@ -291,11 +249,6 @@ class Outbox:
         return frames
 
     @property
-    def idle(self) -> bool:
-        """True if no byte waits."""
-        return not self._frames and not self._partial
-
-    @property
     def stalled(self) -> bool:
         """True if there is a socket, and bytes wait because it takes none."""
         return self._waiting and self._has_socket
@@ -330,7 +283,7 @@ class Outbox:
             self._unsent = self._count_unsent(self.fd)
             if self._exceeds(self._unsent):
                 self._conflate()
-                if self._exceeds(0) and self._exceeds(-self._oversized()):
+                if self._exceeds(0) and self._exceeds(-self._oversized(self._limit)):
                     self._owner.overflowed()
         if not self._has_socket:
             self._owner.queued()
@@ -338,65 +291,6 @@ class Outbox:
     def _exceeds(self, unsent: int) -> bool:
         """Return True if the waiting bytes and those in the kernel exceed the limit."""
         return self.size - self.replaying + unsent > self._limit
-
-    def _oversized(self) -> int:
-        """Return the waiting bytes of the largest frame that alone exceeds the limit, or 0.
-
-        An answer about thousands of instruments is no sign of a slow client.
-        """
-        sizes = [size for frame in self._frames if not frame.replayed and (size := len(frame.wire)) > self._limit]
-        if self._partial_of > self._limit and not self._replays_partial:
-            sizes.append(len(self._partial))
-        return max(sizes, default=0)
-
-    def _without_contained(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        """Return the frames without the links of rooms of which a snapshot waits; count these."""
-        for frame in frames:
-            if frame.chain in self._snapshots:
-                self._drop(frame)
-        return [frame for frame in frames if frame.chain not in self._snapshots]
-
-    def _conflate(self) -> None:
-        """Keep the newest frame of each key and count the dropped ones.
-
-        A snapshot takes the place of the last link of a room.
-        """
-        last = {frame.key: at for at, frame in enumerate(self._frames) if frame.key is not None}
-        kept = []
-        for at, frame in enumerate(self._frames):
-            if frame.key is None:
-                kept.append(frame)
-            elif last[frame.key] != at:
-                self._drop(frame)
-            elif frame.chain is None or frame.chain in self._snapshots:
-                kept.append(frame)
-            else:
-                self._drop(frame)
-                kept.append(Snapshot(frame))
-        self._keep(kept)
-
-    def _drop(self, frame: Frame) -> None:
-        """Count a frame that is not sent."""
-        assert frame.key is not None  # noqa: S101 - callers keep other frames out
-        self.dropped[frame.key] += 1
-        self.conflated += 1
-
-    def _keep(self, frames: list[Frame]) -> None:
-        """Have these frames wait, and no others."""
-        self._frames = frames
-        self._snapshots = frozenset(frame.chain for frame in frames if isinstance(frame, Snapshot) and frame.chain is not None)
-        self.size = len(self._partial) + sum(len(frame.wire) for frame in frames)
-
-    def _settle(self) -> None:
-        """Have all links pushed that the waiting snapshots contain: later they would be old."""
-        if self._snapshots and self.chains is not None:
-            self.chains.flush()
-
-    def _ready(self, frame: Frame) -> Frame | None:
-        """Return the frame to send; None if it is a snapshot that does not exist any more."""
-        if not isinstance(frame, Snapshot):
-            return frame
-        return None if self.chains is None or frame.chain is None else self.chains.fresh(frame.chain)
 
     def _keep_rest(self, frames: Sequence[Frame], sent: int) -> None:
         """Queue the rest of frames of which the socket took `sent` bytes.
@@ -407,61 +301,11 @@ class Outbox:
             size = len(frame.wire)
             if sent < size:
                 if sent:
-                    self._partial, self._partial_of, self._replays_partial = frame.wire[sent:], size, frame.replayed
-                    self.size += len(self._partial)
+                    self._keep_part(frame, sent)
                     index += 1
                 self._queue(frames[index:])
                 return
             sent -= size
-
-    def _next_wires(self) -> list[bytes]:
-        """Return the rest of the partial frame, then the bytes of the next queued frames."""
-        self._settle()
-        wires, size = [self._partial], len(self._partial)
-        for frame in self._frames:
-            ready = self._ready(frame)
-            wire = b"" if ready is None else ready.wire
-            if size and size + len(wire) > _CHUNK_BYTES:
-                break
-            wires.append(wire)
-            size += len(wire)
-        return wires
-
-    def _taken(self, wires: Sequence[bytes], sent: int) -> None:
-        """Remove the first `sent` bytes of `_next_wires`.
-
-        A snapshot of which no byte was sent waits again, and is made anew.
-        """
-        self._count_partial(-1)
-        gone = -1  # queued frames; the first of the wires is the partial frame
-        self._partial = b""
-        for wire in wires:
-            if sent < len(wire):
-                if sent or gone < 0:
-                    self._partial, self._partial_of = _rest_of(wire, sent), self._partial_of if gone < 0 else len(wire)
-                    gone += 1
-                if sent and gone:
-                    self._replays_partial = self._frames[gone - 1].replayed
-                break
-            sent -= len(wire)
-            gone += 1
-        self._remove(gone)
-        self._count_partial(1)
-
-    def _count_partial(self, sign: int) -> None:
-        """Add the bytes of the partial frame to the waiting ones, or remove them (-1)."""
-        self.size += sign * len(self._partial)
-        if self._replays_partial:
-            self.replaying += sign * len(self._partial)
-
-    def _remove(self, count: int) -> None:
-        """Remove the first queued frames."""
-        gone = self._frames[:count]
-        del self._frames[:count]
-        self.size -= sum(len(frame.wire) for frame in gone)
-        self.replaying -= _replayed_bytes(gone)
-        if self._snapshots:
-            self._snapshots = self._snapshots.difference(frame.chain for frame in gone if frame.chain is not None)
 
     def _send_gap_notice(self) -> None:
         """Report the dropped frames, if there are any. Call it when the outbox is empty."""
@@ -478,14 +322,3 @@ class Outbox:
 def _no_socket(data: bytes) -> int:
     """Stand for the `send` of an outbox without a socket."""
     raise BlockingIOError
-
-
-def _rest_of(wire: bytes, sent: int) -> bytes:
-    """Return the bytes after the first `sent`: of a large one a view, so that clients share it."""
-    if len(wire) - sent < _LEAST_VIEW_BYTES:
-        return wire[sent:]
-    return memoryview(wire)[sent:]  # type: ignore[return-value]  # `send` and `join` take both
-
-
-def _replayed_bytes(frames: Sequence[Frame]) -> int:
-    return sum(len(frame.wire) for frame in frames if frame.replayed)
