@@ -24,11 +24,11 @@ _FORMER_LOCK = "tickwire scheduler"  # of the one active process of earlier vers
 _LONGEST_PAUSE_SECONDS = 6.0  # without a statement, after which the server ends the session
 _PAUSES = 3  # polls that may be missed before that
 
-_LOOK = """
-SELECT objid::bigint, mode, pid = pg_backend_pid(), pid FROM pg_locks
+_LOOK = f"""
+SELECT objid::bigint, pid = pg_backend_pid(), pid FROM pg_locks
 WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND classid = 28951 AND objsubid = 2 AND granted
-"""
+  AND classid = {CLASS} AND objsubid = 2 AND granted
+"""  # noqa: S608
 
 
 def key_of(duty: str) -> int:
@@ -136,9 +136,9 @@ class DutySession:
 
 def _read(cursor: Cursor) -> Held:
     cursor.execute(_LOOK)
-    rows: Iterable[tuple[int, str, bool, int]] = cursor.fetchall()
+    rows: Iterable[tuple[int, bool, int]] = cursor.fetchall()
     members, holders, me = set(), {}, 0
-    for objid, _mode, is_mine, pid in rows:
+    for objid, is_mine, pid in rows:
         if is_mine:
             me = pid
         if objid == _MEMBERS:
