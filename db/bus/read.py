@@ -62,12 +62,17 @@ class Reader(Connection):
 
     def position(self, channel: str, topic: str) -> Stamp | None:
         """The present epoch and the last number of the topic (0: none); None without an epoch."""
-        numbers = self.key(topics.NUMBERS_KEY, self.shard_of(channel, topic))
+        return self._positions(channel, [topic])[0]
+
+    def _positions(self, channel: str, names: Iterable[str]) -> list[Stamp | None]:
+        """The same for each of these topics, in one round trip per node."""
         with translated():
-            epoch, number = self._redis.hmget(numbers, ["epoch", topics.number_field(channel, topic)])
-        if epoch is None:
-            return None
-        return Stamp(epoch.decode(errors="replace"), int(number) if number and number.isdigit() else 0)
+            pipe = self._redis.pipeline(transaction=False)
+            for topic in names:
+                numbers = self.key(topics.NUMBERS_KEY, self.shard_of(channel, topic))
+                pipe.hmget(numbers, ["epoch", topics.number_field(channel, topic)])
+            answers = pipe.execute()
+        return [None if epoch is None else _stamp(epoch, number) for epoch, number in answers]
 
     def epoch(self, shard: int = 0) -> str | None:
         """The present epoch of the shard; None if the next message begins one."""
@@ -90,14 +95,16 @@ class Reader(Connection):
         Then Redis went back in time, while no publisher ran. Returns an epoch that ended, else
         None. Each shard has an epoch of its own.
         """
-        ended = None
-        for topic, stamp in known.items():
-            position = self.position(channel, topic)
-            if position is not None and position.epoch == stamp.epoch and position.seq < stamp.seq:
-                self.renew_epoch(stamp.epoch, self.shard_of(channel, topic))
-                self.measured.epochs.add()
-                ended = stamp.epoch
-        return ended
+        positions = zip(known.items(), self._positions(channel, known), strict=True)
+        behind = {
+            self.shard_of(channel, topic): stamp.epoch
+            for (topic, stamp), position in positions
+            if position is not None and position.epoch == stamp.epoch and position.seq < stamp.seq
+        }
+        for shard, epoch in behind.items():
+            self.renew_epoch(epoch, shard)
+            self.measured.epochs.add()
+        return next(reversed(behind.values()), None)
 
     def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad, shard: int | None = None) -> Iterator[Entry]:
         """The messages of the channel's stream, the last first, fetched in chunks as needed.
@@ -134,6 +141,10 @@ class Reader(Connection):
         if channels is None:
             channels = topics.relayed(self._streams)
         return Subscriber(self._nodes, self._setup, self._streams).subscribe(channels, process)
+
+
+def _stamp(epoch: bytes, number: bytes | None) -> Stamp:
+    return Stamp(epoch.decode(errors="replace"), int(number) if number and number.isdigit() else 0)
 
 
 def _added_at(entry: Entry) -> tuple[int, int]:
