@@ -23,8 +23,9 @@ from flask_socketio import SocketIO
 
 from api.access.model import Handshake
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, Eventlet, Protocol, detach, make_socketio, wait_for_poll
+from api.hub.transport.eventlet_loop import Eventlet, Protocol, detach, make_socketio, wait_for_poll
 from api.hub.transport.host import Limits
+from api.hub.transport.socketio_server import ClientManager
 from tests.conformance.plain_echo import plain_echo
 
 MAX_BYTES = 1_000_000  # the suites expect it as `maxPayload`

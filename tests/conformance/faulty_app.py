@@ -20,8 +20,9 @@ from flask import Flask
 from api.access.model import Handshake
 from api.errors import ErrorCode, Refusal
 from api.hub.transport.client_json import problem_of
-from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio
+from api.hub.transport.eventlet_loop import Protocol, make_socketio
 from api.hub.transport.host import Limits
+from api.hub.transport.socketio_server import ClientManager
 from tests.conformance.app import Application
 
 NAMESPACES = ("/", "/metrics")

@@ -23,8 +23,9 @@ from flask import Flask
 
 from api.access.model import Handshake
 from api.errors import ErrorCode, Refusal
-from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio
+from api.hub.transport.eventlet_loop import Protocol, make_socketio
 from api.hub.transport.host import Limits
+from api.hub.transport.socketio_server import ClientManager
 
 MISSED = 5  # messages between `since` and the snapshot
 TIME = "2025-11-18T12:30:00.000000Z"

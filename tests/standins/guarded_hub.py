@@ -32,8 +32,9 @@ from flask import Flask, Response, request
 
 from api.access.model import Handshake
 from api.errors import ErrorCode, Refusal, Unauthorized, error_body
-from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio
+from api.hub.transport.eventlet_loop import Protocol, make_socketio
 from api.hub.transport.host import Limits
+from api.hub.transport.socketio_server import ClientManager
 from config.http_errors import http_error_body
 from tests.standins.ending_hub import price
 

@@ -29,11 +29,11 @@ from flask import Flask
 
 from api.hub.transport.client_json import Json
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, Eventlet, HubSocketIO, Protocol, detach, wait_for_poll
+from api.hub.transport.eventlet_loop import Eventlet, HubSocketIO, Protocol, detach, wait_for_poll
 from api.hub.transport.host import Limits
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import Session
-from api.hub.transport.socketio_server import SocketServer
+from api.hub.transport.socketio_server import ClientManager, SocketServer
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:

@@ -26,8 +26,9 @@ from api.hub.assembly.transport import register_handlers
 from api.hub.events import CLIENT_EVENTS, MAIN, Events
 from api.hub.fanout import Fanout
 from api.hub.topic_log import TopicLog
-from api.hub.transport.eventlet_loop import ClientManager, make_socketio
+from api.hub.transport.eventlet_loop import make_socketio
 from api.hub.transport.host import Limits
+from api.hub.transport.socketio_server import ClientManager
 from api.hub.transport.web.opening import opening_of
 from api.hub.transport.wire import Opcode, Reader, WireError
 from tests.conformance.websocket_client import frame

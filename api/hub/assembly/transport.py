@@ -19,9 +19,10 @@ from api.hub.events import Events
 from api.hub.fanout import Fanout
 from api.hub.transport import send_many
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, make_socketio
+from api.hub.transport.eventlet_loop import make_socketio
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.callers import AT_ONCE
+from api.hub.transport.socketio_server import ClientManager
 from config.access.modes import OFF
 from config.http_errors import http_error_body
 from config.loops import UNFIT_CODE

@@ -30,8 +30,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.limits.totals import end_after
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
-from api.hub.transport.socketio_server import ClientManager as ClientManager
-from api.hub.transport.socketio_server import SocketServer
+from api.hub.transport.socketio_server import ClientManager, SocketServer
 from config.loops import HEARTBEATS, PROCESS_END, keep
 
 log = logging.getLogger(__name__)
