@@ -14,9 +14,9 @@ SHARDS = (1, 2, 4, 8, 16, 32, 64)
 _SHARDS_OF_CLUSTER = 16
 
 
-def has_failover(values: Mapping[str, Any]) -> bool:
+def has_failover(redis_mode: str, redis_failover: int) -> bool:
     """Return True if a replica may take the place of a Redis."""
-    return values["redis_mode"] != "single" or bool(values["redis_failover"])
+    return redis_mode != "single" or bool(redis_failover)
 
 
 def defaults_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def defaults_of(values: Mapping[str, Any]) -> dict[str, Any]:
     is_cluster = values["redis_mode"] == "cluster"
     defaults = {
         "bus_shards": _SHARDS_OF_CLUSTER if is_cluster else 1,
-        "bus_wait_replicas": int(has_failover(values)),
+        "bus_wait_replicas": int(has_failover(values["redis_mode"], values["redis_failover"])),
         "bus_channels": "sharded" if is_cluster else "classic",
     }
     return {name: default if values[name] is None else values[name] for name, default in defaults.items()}
