@@ -5,7 +5,7 @@ from __future__ import annotations
 from db import topics
 from db.bus.connection import Connection
 from db.bus.errors import LayoutDiffers, translated
-from db.shards import layout_text, sharded_key, shards_of_layout
+from db.shards import layout_text, shards_of_layout
 
 # Of every shard, besides the streams, counts, dead letters and latest messages of the channels.
 _FAMILIES = ("receipt", "seen", "report", "report_rate", "limits")
@@ -80,7 +80,7 @@ class Layout(Connection):
         for row in self._streams.values():
             if row.name != topics.SOURCE_STATES:  # in no shard
                 names += [topics.stream_key(row.name), topics.count_key(row.name), topics.dead_key(row.name), topics.latest_key(row.name)]
-        return [sharded_key(name, shard, self.shards) for name in names]
+        return [self.key(name, shard) for name in names]
 
     def _delete_matching(self, pattern: str) -> None:
         for node in self._nodes.masters():
