@@ -33,12 +33,13 @@ def sentinel(folder: Path, pair: Pair) -> RedisServer:
     return made
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Pair, str]]:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, str]]:
     """A master, its replica, and the seeds of three sentinels that know each other."""
     require_redis()
-    pair = Pair(tmp_path)
-    sentinels = [sentinel(tmp_path / f"s{number}", pair) for number in range(SENTINELS)]
+    folder = tmp_path_factory.mktemp("sentinels")
+    pair = Pair(folder)
+    sentinels = [sentinel(folder / f"s{number}", pair) for number in range(SENTINELS)]
     with running(pair.master, pair.replica, *sentinels):
         pair.start()
         for each in sentinels:
