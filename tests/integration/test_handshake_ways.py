@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from tests.conformance.http_client import SECONDS, Server
 from tests.conformance.websocket_client import CLOSE, TEXT, frame
 from tests.support.access import UNKNOWN_KEY
+from tests.support.processes import Web
 
 KEY, PROOF = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # the example of RFC 6455
 NEXT = b"GET /hub/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-ODD = "X_Odd: 1"  # a name that only the parser of the HTTP server reads
+ODD = b"X_Odd: 1"  # a name that only the parser of the HTTP server reads
 CONNECT = frame(TEXT, b"40")
 
 QUERY = "EIO=4&transport=websocket"
@@ -130,17 +131,20 @@ def later(server: Server, data: bytes) -> Result:
         return connection.result()
 
 
+def with_odd_header(data: bytes) -> bytes:
+    line, rest = data.split(b"\n", 1)
+    return line + b"\n" + ODD + b"\r\n" + rest
+
+
 def parsed(server: Server, data: bytes) -> Result:
     """Send the request with a header that leaves it to the application."""
-    line, rest = data.split(b"\n", 1)
-    return at_once(server, line + b"\n" + ODD.encode() + b"\r\n" + rest)
+    return at_once(server, with_odd_header(data))
 
 
 @pytest.fixture(scope="module")
-def turn(shared_hub: object, request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+def turn(shared_hub: Web) -> Iterator[Callable[[], None]]:
     """Wait until the loop of the hub has read what was sent before."""
-    server = Server("127.0.0.1", shared_hub.port)  # type: ignore[attr-defined]
-    with Connection(server) as connection:
+    with Connection(Server("127.0.0.1", shared_hub.port)) as connection:
 
         def wait() -> None:
             connection.send(NEXT)
@@ -257,10 +261,7 @@ def test_frames_behind_a_handshake_are_those_of_the_websocket(way: Callable[[Ser
         if way is later:
             connection.send(NEXT)
             assert connection.answer() is not None
-        if way is parsed:
-            line, rest = data.split(b"\n", 1)
-            data = line + b"\n" + ODD.encode() + b"\r\n" + rest
-        connection.send(data)
+        connection.send(with_odd_header(data) if way is parsed else data)
         answer = connection.answer()
         assert answer is not None
         assert (answer[0], answer[1]["sec-websocket-accept"]) == (101, PROOF)
@@ -275,5 +276,5 @@ def test_request_behind_a_refused_handshake_is_answered(way: Callable[[Server, b
         if way is later:
             connection.send(NEXT)
             assert connection.answer() is not None
-        connection.send((data if way is not parsed else data.replace(b"\r\n", b"\r\n" + ODD.encode() + b"\r\n", 1)) + NEXT)
+        connection.send((with_odd_header(data) if way is parsed else data) + NEXT)
         assert [answer and answer[0] for answer in (connection.answer(), connection.answer())] == [401, 200]
