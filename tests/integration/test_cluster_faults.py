@@ -22,7 +22,6 @@ from tests.support.redis_servers import CLUSTER_OPTIONS, Cluster, RedisServer, n
 
 SHARDS, MASTERS = 16, 3
 OPTIONS = {**CLUSTER_OPTIONS, "cluster-node-timeout": "1000", "appendonly": "no"}
-PARTITION_SECONDS = 4.0
 NAMES = [f"INST_{number:02}" for number in range(40)]
 
 
