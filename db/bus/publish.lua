@@ -34,7 +34,8 @@
 --       same `seq` and `epoch`.
 --
 -- Returns {repeated (0 or 1), epoch, seq, seq, …}, or {} if the batch does not fit, or the error
--- FENCED NUMBER if the duty has a higher number: then nothing was published. The seq of a duplicate is 0. If all messages are duplicates, the epoch is ''.
+-- FENCED NUMBER if the duty has a higher number: then nothing was published. The seq of a duplicate is
+-- 0. If all messages are duplicates, the epoch is ''.
 local MOST_FOREIGN = 1000
 local channel, number = ARGV[1], ARGV[6]
 if number ~= '' then
