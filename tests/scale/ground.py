@@ -22,6 +22,8 @@ import psycopg2
 import redis as redis_client
 
 from db import migrate
+from db.bus import PLAIN, Bus, BusSetup
+from db.timestamps import utc_now
 from ops import embedded
 from ops.children import kill_group, spawn, tail
 from ops.embedded.redis import program
@@ -104,6 +106,13 @@ class Ground:
             server = Server(peer, HUB_PORT, pid)
             server.find_processes()
             yield server
+
+    @contextmanager
+    def bus(self, url: str, setup: BusSetup = PLAIN) -> Iterator[Bus]:
+        """Connect to the bus of a node, with all instruments."""
+        with contextlib.closing(Bus(url, utc_now, setup=setup)) as bus:
+            bus.set_instruments(dict.fromkeys(self.instruments, "fx"))
+            yield bus
 
     def address(self, host: str) -> str:
         """Return the address of a host."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack
 
-from db.bus import Bus
 from tests.bench.bars import Bar, Measured
 from tests.bench.client import Plan
 from tests.bench.control import LoadGenerator
@@ -33,7 +31,7 @@ def spread(place: Ground, quick: bool) -> Iterator[Measured]:
     alone = 0.0
     with ExitStack() as stack:
         node = stack.enter_context(place.redis("r1", *_SYNC_OFF))
-        bus = stack.enter_context(_bus(node.url, place.instruments))
+        bus = stack.enter_context(place.bus(node.url))
         hubs: list[Server] = []
         for count in COUNTS:
             for host in HUB_HOSTS[len(hubs) : count]:
@@ -48,7 +46,7 @@ def spread(place: Ground, quick: bool) -> Iterator[Measured]:
 
 def relay(place: Ground, quick: bool) -> Iterator[Measured]:
     """Measure ρ, the cost of a message in a hub without clients."""
-    with place.redis("r1", *_SYNC_OFF) as node, _bus(node.url, place.instruments) as bus, place.hub("h1", node.url) as hub:
+    with place.redis("r1", *_SYNC_OFF) as node, place.bus(node.url) as bus, place.hub("h1", node.url) as hub:
         seconds = _QUICK_SECONDS if quick else _SECONDS
         _warm(Feed(bus, place.instruments, 1, 0.01))
         idle = _cpu(hub, lambda: time.sleep(seconds)) / seconds
@@ -67,7 +65,7 @@ def relay(place: Ground, quick: bool) -> Iterator[Measured]:
 def send(place: Ground, quick: bool) -> Iterator[Measured]:
     """Measure µ, the cost of a send to one client: 20 prices on one beat, and a lone price."""
     seconds = _QUICK_SECONDS if quick else _SECONDS
-    with place.redis("r1", *_SYNC_OFF) as node, _bus(node.url, place.instruments) as bus, place.hub("h1", node.url) as hub:
+    with place.redis("r1", *_SYNC_OFF) as node, place.bus(node.url) as bus, place.hub("h1", node.url) as hub:
         rooms = place.instruments[:_ROOMS]
         for label, chosen, clients, per_beat, beat in (
             ("20 prices on one beat", rooms, 300, len(rooms), 0.1),
@@ -110,10 +108,3 @@ def _cpu(hub: Server, work: Callable[[], object]) -> float:
 
 def _warm(feed: Feed) -> None:
     feed.steady(max(1, round(_WARM_SECONDS / feed.beat)))
-
-
-@contextmanager
-def _bus(url: str, instruments: Sequence[str]) -> Iterator[Bus]:
-    with closing(Bus(url, lambda: datetime.now(UTC))) as bus:
-        bus.set_instruments(dict.fromkeys(instruments, "fx"))
-        yield bus

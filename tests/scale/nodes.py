@@ -6,17 +6,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import orjson
 
 from db import topics
-from db.bus import Bus, BusSetup
+from db.bus import BusSetup
 from tests.bench.bars import Bar, Measured
 from tests.bench.feed import Feed
 from tests.bench.servers import ROOT, BenchError
@@ -68,7 +67,7 @@ def cost(place: Ground, quick: bool) -> Iterator[Measured]:
     """Measure Redis CPU per published message, and per message and subscriber."""
     count, found = _QUICK_MESSAGES if quick else _MESSAGES, dict[int, float]()
     for subscribers in SUBSCRIBERS:
-        with place.redis() as node, _subscribers(place, node, subscribers), _bus(node, place.instruments) as bus:
+        with place.redis() as node, _subscribers(place, node, subscribers), place.bus(node.url) as bus:
             feed = Feed(bus, place.instruments, _BATCH, 0.0)
             feed.steady(5)
             before = node.server.cpu()
@@ -87,7 +86,7 @@ def wait(place: Ground, quick: bool) -> Iterator[Measured]:
             times = {replicas: list[float]() for replicas in (0, 1)}
             for _ in range(1 if quick else _PAIRS):
                 for replicas, kept in times.items():
-                    with _bus(master, place.instruments, BusSetup(wait_replicas=replicas, wait_ms=4000)) as bus:
+                    with place.bus(master.url, BusSetup(wait_replicas=replicas, wait_ms=4000)) as bus:
                         kept.append(_batch_seconds(Feed(bus, place.instruments, size, 0.0), 20 if quick else 200))
             without, with_wait = (min(times[replicas]) for replicas in (0, 1))
             case = f"batches of {size}"
@@ -133,10 +132,3 @@ def _subscribers(place: Ground, node: RedisNode, count: int) -> Iterator[None]:
             yield
         finally:
             popen.kill()
-
-
-@contextmanager
-def _bus(node: RedisNode, instruments: Sequence[str], setup: BusSetup | None = None) -> Iterator[Bus]:
-    with closing(Bus(node.url, lambda: datetime.now(UTC), setup=setup or BusSetup())) as bus:
-        bus.set_instruments(dict.fromkeys(instruments, "fx"))
-        yield bus
