@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,11 +12,12 @@ import pytest
 import redis as redis_client
 
 from tests.conftest import until
+from tests.support.certificates import Authority
 from tests.support.processes import ROOT, Running, free_port
 
-REDIS, OPENSSL = shutil.which("redis-server"), shutil.which("openssl")
+REDIS = shutil.which("redis-server")
 
-pytestmark = pytest.mark.skipif(REDIS is None or OPENSSL is None, reason="redis-server with TLS, or openssl, is not installed")
+pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server with TLS is not installed")
 
 # Lone messages, then bursts of many TLS records.
 LONE, BURST, BODY_BYTES = 20, 3_000, 400
@@ -60,25 +60,21 @@ while True:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a CA that signs itself, which is also the certificate of 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("redis")
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    command = [str(OPENSSL), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command, *names], check=True, capture_output=True)
-    return folder
+    return tmp_path_factory.mktemp("redis")
 
 
 @pytest.fixture(scope="module")
 def urls(folder: Path) -> Iterator[dict[str, str]]:
     """Kind of connection -> its URL, of one server."""
     tcp, tls = free_port(), free_port()
+    authority = Authority(folder, "authority")
+    server = authority.sign("server", "127.0.0.1")
     argv = [str(REDIS), "--port", str(tcp), "--tls-port", str(tls), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    argv += ["--tls-cert-file", str(folder / "cert.pem"), "--tls-key-file", str(folder / "key.pem"), "--tls-auth-clients", "no"]
-    argv += ["--tls-ca-cert-file", str(folder / "cert.pem"), "--unixsocket", str(folder / "redis.sock")]
+    argv += ["--tls-cert-file", str(server.certificate), "--tls-key-file", str(server.key), "--tls-auth-clients", "no"]
+    argv += ["--tls-ca-cert-file", str(authority.file), "--unixsocket", str(folder / "redis.sock")]
     urls = {
         "tcp": f"redis://127.0.0.1:{tcp}/0",
-        "tls": f"rediss://127.0.0.1:{tls}/0?ssl_ca_certs={folder / 'cert.pem'}",
+        "tls": f"rediss://127.0.0.1:{tls}/0?ssl_ca_certs={authority.file}",
         "unix": f"unix://{folder / 'redis.sock'}?db=0",
     }
     with Running(argv, {}, folder / "redis.log"), redis_client.Redis.from_url(urls["tcp"]) as client:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("chromium", "curl", "haproxy", "ip", "logrotate", "nginx", "openssl", "pgbouncer", "redis-server")
-PACKAGES = "chromium curl fonts-dejavu-core haproxy iproute2 logrotate nginx openssl pgbouncer redis-server"
+PROGRAMS = ("chromium", "curl", "haproxy", "ip", "logrotate", "nginx", "pgbouncer", "redis-server")
+PACKAGES = "chromium curl fonts-dejavu-core haproxy iproute2 logrotate nginx pgbouncer redis-server"
 INSTALL = ["apt-get update", f"apt-get install -y --no-install-recommends {PACKAGES}"]
 TESTS = ["make check", "make test"]
 POLICY = "#!/bin/sh exit 101"
