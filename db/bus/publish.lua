@@ -4,13 +4,13 @@
 -- together any more: Redis has lost data, or it went back in time. It also begins if another server
 -- owns the numbers: that one may have given numbers that this server never received.
 --
--- KEYS  1 numbers: `epoch`, `owner`, a counter CHANNEL|TOPIC per topic, `last|CHANNEL` (id of the last
---         entry)
+-- KEYS  1 numbers: `epoch`, `owner`, a counter CHANNEL|TOPIC per topic, `last|CHANNEL` (id of the
+--         last entry)
 --       2 stream   3 latest hash   4 count hash   5 receipt
 --       6 fence, only with argument 10: duty -> highest number
 --       7 shard channel, only with argument 12
---       then, only if duplicates are left out, per topic: sorted set of the digests of its messages,
---       with the time of their publish
+--       then, only if duplicates are left out, per topic: sorted set of the digests of its
+--       messages, with the time of their publish
 -- ARGV  1 channel
 --       2 epoch to begin if the numbers are lost
 --       3 tail: entries the stream keeps beyond the unstored ones; with limit 0: 0 for no stream
@@ -28,14 +28,14 @@
 --      12 '' to publish on the channel, 'sharded' on the shard channel, 'both' on both
 --       then for each message: topic, body without its closing brace, source, volume,
 --       occurrence ('': 1, which the entry does not carry)
---       If the channel has no stream, the message of a topic may have two bodies. Then the five are:
---       topic, the text up to the closing brace of the first body, the text from there up to the
---       closing brace of the second body ('': one body), the rest of the text, ''. Both bodies get the
---       same `seq` and `epoch`.
+--       If the channel has no stream, the message of a topic may have two bodies. Then the five
+--       are: topic, the text up to the closing brace of the first body, the text from there up to
+--       the closing brace of the second body ('': one body), the rest of the text, ''. Both bodies
+--       get the same `seq` and `epoch`.
 --
 -- Returns {repeated (0 or 1), epoch, seq, seq, …}, or {} if the batch does not fit, or the error
--- FENCED NUMBER if the duty has a higher number: then nothing was published. The seq of a duplicate is
--- 0. If all messages are duplicates, the epoch is ''.
+-- FENCED NUMBER if the duty has a higher number: then nothing was published. The seq of a duplicate
+-- is 0. If all messages are duplicates, the epoch is ''.
 local MOST_FOREIGN = 1000
 local channel, number = ARGV[1], ARGV[6]
 if number ~= '' then
@@ -134,8 +134,8 @@ end
 local lost = is_lost()
 
 -- Duplicates: `duplicate` has the places in ARGV of the messages that are left out, `fresh` the
--- digests to keep per topic. After a loss of data no digest counts, because its message may be lost too. Nothing
--- is written before this, so that an error here changes nothing.
+-- digests to keep per topic. After a loss of data no digest counts, because its message may be lost
+-- too. Nothing is written before this, so that an error here changes nothing.
 local duplicate, fresh, seen = {}, {}, nil
 if ARGV[9] ~= '' then
   seen = cjson.decode(ARGV[9])
