@@ -32,6 +32,7 @@ def shared_variables() -> dict[str, str]:
         "AUTH_JOIN_SECONDS": str(SECONDS),
         "WEBSOCKET_PING_TIMEOUT": "300",
         "OUTBOX_TIMEOUT": "300",
+        "OUTBOX_LIMIT_BYTES": "16000000",  # prices must not conflate while the machine serves other programs
     }
 
 
