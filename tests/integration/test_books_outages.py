@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,18 +69,16 @@ def test_live_books_go_on_after_redis_and_their_gaps_are_stored_after_postgres(
     ):
         until(lambda: client.call("subscribe", {"books": DEPTHS})["books"] == DEPTHS, 30, process.output)
         follows(client)
-        redis.kill(signal.SIGKILL)
-        exchange.control("skip", kind="diff", symbol="BTCUSDT")
-        until(lambda: "books are not published" in process.output(), 30, process.output)
-        redis.start()
+        with redis.down():
+            exchange.control("skip", kind="diff", symbol="BTCUSDT")
+            until(lambda: "books are not published" in process.output(), 30, process.output)
         client.wait("book_state", where=lambda body: returned(body, "BTCUSDT"), seconds=60)
         follows(client)
 
-        postgres.kill(signal.SIGKILL)
-        exchange.control("skip", kind="diff", symbol="ETHUSDT")
-        client.wait("book_state", where=lambda body: returned(body, "ETHUSDT"), seconds=60)
-        follows(client)  # the books do not wait for the store
-        postgres.start()
+        with postgres.down():
+            exchange.control("skip", kind="diff", symbol="ETHUSDT")
+            client.wait("book_state", where=lambda body: returned(body, "ETHUSDT"), seconds=60)
+            follows(client)  # the books do not wait for the store
         with closing(Store(postgres.url)) as store:
             sql = "SELECT symbol, reason, state FROM gaps WHERE kind = 'book' ORDER BY symbol"
             expected = [(name, "missing_update", "filled") for name in ("BTCUSDT", "ETHUSDT")]
@@ -111,11 +108,10 @@ def test_run_of_a_scenario_is_stored_after_postgres_comes_back(
             return 0 if beat is None or beat["books"].get("BTCUSDT") != "live" else int(beat["total_messages_processed"])
 
         until(lambda: (found := run()) is not None and found.outcome == "running" and processed(), 30, process.output)
-        postgres.kill(signal.SIGKILL)
-        until(lambda: "runs of scenarios are not stored" in process.output(), 30, process.output)
-        before = processed()
-        until(lambda: processed() > before + 20, 30, process.output)
-        postgres.start()
+        with postgres.down():
+            until(lambda: "runs of scenarios are not stored" in process.output(), 30, process.output)
+            before = processed()
+            until(lambda: processed() > before + 20, 30, process.output)
         second = len(found.timeline) if (found := run()) is not None else 0
         until(lambda: (found := run()) is not None and len(found.timeline) > second + 5, 30, process.output)
         assert process.ask_to_stop() == 0

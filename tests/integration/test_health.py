@@ -90,8 +90,10 @@ def failed_row(system: QuickSystem) -> Iterator[None]:
             " VALUES ('hourly_job', now(), now() + '1 s', now(), 'failed', 'no data') RETURNING id"
         )
         ((run,),) = cursor.fetchall()
-        yield
-        cursor.execute("DELETE FROM job_runs WHERE id = %s", (run,))
+        try:
+            yield
+        finally:
+            cursor.execute("DELETE FROM job_runs WHERE id = %s", (run,))
 
 
 def configured(**values: str) -> Cause:

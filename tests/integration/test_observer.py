@@ -335,14 +335,15 @@ def test_second_observer_takes_over(system: System, tmp_path: Path) -> None:
         until(lambda: "standing by" in second.output(), 30, "the second one standing by")
         before = system.bus.latest_snapshot()
         assert before is not None
-        system.observer.kill(signal.SIGKILL)
-        until(lambda: (found := system.bus.latest_snapshot()) is not None and found.epoch != before.epoch, 10, "its snapshot")
-        system.send(fill("takeover", 1, "buy", "1", "1.10"))
-        until(lambda: system.strategy("takeover"), 20, "the report")
-        assert second.ask_to_stop() == 0
-    system.observer.start()
+        with system.observer.down():
+            until(lambda: (found := system.bus.latest_snapshot()) is not None and found.epoch != before.epoch, 30, "its snapshot")
+            system.send(fill("takeover", 1, "buy", "1", "1.10"))
+            until(lambda: system.strategy("takeover"), 20, "the report")
+            assert second.ask_to_stop() == 0
     system.await_acting()
-    assert system.observer.ask_to_stop() == 0  # SIGTERM drains
-    names = [name.decode() for name in system.redis.zrange(topics.PROCESSES_KEY, 0, -1)]  # type: ignore[union-attr]
-    assert not any(name.startswith("observer@") for name in names)
-    system.observer.start()
+    try:
+        assert system.observer.ask_to_stop() == 0  # SIGTERM drains
+        names = [name.decode() for name in system.redis.zrange(topics.PROCESSES_KEY, 0, -1)]  # type: ignore[union-attr]
+        assert not any(name.startswith("observer@") for name in names)
+    finally:
+        system.observer.start()

@@ -545,7 +545,7 @@ def test_second_jobs_process_has_another_name_and_both_keep_theirs(registered: R
         pid = registered.processes[name].pid
         until(lambda name=name, pid=pid: registered.report(f"{name}@")["pid"] == pid, 30, f"{name} under its own name")  # type: ignore[misc]
     assert {name.partition("@")[0] for name in reports(registered.redis) if name.startswith("jobs")} == {"jobs", "jobs.2"}
-    # The last report of a killed process counts for a moment, so that health alone proves nothing yet.
+    # The last report of a killed process counts for a moment: health alone proves nothing yet.
     until(lambda: sum(report["acting"] for name, report in reports(registered.redis).items() if name.startswith("jobs")) == 1, 30)
     until(registered.is_healthy, 30, lambda: f"health after the restart of {acting}: {registered.health()}")
 

@@ -161,7 +161,7 @@ def test_circuit_of_a_stopped_server_opens_and_closes_again(own: Own, name: str,
                 for (pid,) in _sessions(collector):
                     stack.enter_context(stopped(pid))
         else:
-            server.kill()
+            stack.enter_context(server.down())
         until(lambda: read.refresh() is None)  # a session of a killed server may answer once more
         for _ in range(3):
             read.refresh()
@@ -173,8 +173,6 @@ def test_circuit_of_a_stopped_server_opens_and_closes_again(own: Own, name: str,
         assert lost.details["reason"] == read.failure
         until(lambda: read.refresh() is None and read.circuit == "open")
         assert events.take() == []  # an attempt in vain is no news
-    if not hangs:
-        server.start()
     until(lambda: read.refresh() is not None and read.circuit == "closed")
     [restored] = events.take()
     assert (restored.event_type, restored.component, restored.status) == ("connection_restored", name, "closed")
@@ -190,12 +188,11 @@ def _sessions(collector: SystemCollector) -> list[tuple[int]]:
 def test_loss_of_redis_is_published_when_it_is_back(own: Own) -> None:
     collector = SystemCollector(own.context, QUICK_LIMIT)
     watcher = SystemEventWatcher(own.context, {"system": collector})
-    own.redis.kill()
-    while collector.redis.circuit == "closed":
-        collector.redis.refresh()
-    lost_at = utc_now()
-    watcher.each_second(lost_at)
-    own.redis.start()
+    with own.redis.down():
+        while collector.redis.circuit == "closed":
+            collector.redis.refresh()
+        lost_at = utc_now()
+        watcher.each_second(lost_at)
     assert own.raw.xlen(topics.stream_key(topics.OBSERVABILITY_EVENTS)) == 0
 
     def published() -> list[dict[str, Any]]:

@@ -80,9 +80,18 @@ class Running:
         """Signal the whole group and wait for the process."""
         if self.popen and self.popen.poll() is None:
             os.killpg(self.pid, number)
-            self.popen.wait(30)
+            self.popen.wait(60)
 
-    def ask_to_stop(self, seconds: float = 30) -> int:
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Kill the process for the length of the block; it is started again after a failure too."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def ask_to_stop(self, seconds: float = 60) -> int:
         """Send SIGTERM to the process alone, as a supervisor does, and return the exit code."""
         assert self.popen is not None
         self.popen.terminate()

@@ -72,14 +72,13 @@ def test_hub_killed(page: Page, site: Site) -> None:
     record_prices(page)
     with publishing(site):
         page.wait_for_function("(symbols) => symbols.every((symbol) => seqs[symbol]?.length > 1)", arg=list(PRICES))
-        site.hub.kill()
-        await_link(page, "reconnecting")
-        await_banner(page, "The connection was lost at")
-        assert "Prices below are the last ones received." in page.inner_text("#banner")
-        before = shown_prices(page)
-        assert all(before[symbol][0] for symbol in PRICES), "nothing is hidden"
-        _end_minute(site)
-        site.hub.start()
+        with site.hub.down():
+            await_link(page, "reconnecting")
+            await_banner(page, "The connection was lost at")
+            assert "Prices below are the last ones received." in page.inner_text("#banner")
+            before = shown_prices(page)
+            assert all(before[symbol][0] for symbol in PRICES), "nothing is hidden"
+            _end_minute(site)
         await_link(page, "live")
     await_banner(page, "")
     until(lambda: shows(page, stored(site, CHART, "1m", 300)), what=lambda: f"the chart of REST: {bars(page)['candles'][-2:]}")
@@ -104,15 +103,14 @@ def _end_minute(site: Site) -> None:
 def test_rest_killed(page: Page, site: Site) -> None:
     page.goto(site.view("#/trading"))
     page.wait_for_function("() => document.querySelector('.panel:is([data-state=ready], [data-state=empty])') !== null")
-    site.rest.kill()
-    await_text(page, "#foot", "REST is not available")
-    await_text(page, ".panel[data-state=error]", "Next attempt in")
-    page.goto(site.view("#/alerts"))
-    await_text(page, ".view", "This view could not be loaded")
-    site.publish("GBP_USD", "1.30001", "1.30003")
-    await_mid(page, "GBP_USD", "1.30002")
-    assert page.evaluate("() => document.documentElement.dataset.link") == "live"
-    site.rest.start()
+    with site.rest.down():
+        await_text(page, "#foot", "REST is not available")
+        await_text(page, ".panel[data-state=error]", "Next attempt in")
+        page.goto(site.view("#/alerts"))
+        await_text(page, ".view", "This view could not be loaded")
+        site.publish("GBP_USD", "1.30001", "1.30003")
+        await_mid(page, "GBP_USD", "1.30002")
+        assert page.evaluate("() => document.documentElement.dataset.link") == "live"
     page.wait_for_function("() => document.querySelector('.view-alerts .panel:not([data-state=error], [data-state=loading])') !== null")
     page.wait_for_function("() => !document.getElementById('foot').textContent.includes('REST is not available')")
 
@@ -120,11 +118,10 @@ def test_rest_killed(page: Page, site: Site) -> None:
 def test_redis_killed(page: Page, site: Site) -> None:
     site.publish("EUR_USD", "1.20001", "1.20003")
     await_mid(page, "EUR_USD", "1.20002")
-    site.redis.kill()
-    await_text(page, "#foot", "Redis ")
-    page.wait_for_function("() => document.querySelector('#foot .foot-crit') !== null")
-    assert shown_prices(page)["EUR_USD"][0] == "1.20002"
-    site.redis.start()
+    with site.redis.down():
+        await_text(page, "#foot", "Redis ")
+        page.wait_for_function("() => document.querySelector('#foot .foot-crit') !== null")
+        assert shown_prices(page)["EUR_USD"][0] == "1.20002"
     until(lambda: _published(site), what="a price on the new Redis")
     await_mid(page, "EUR_USD", "1.20006")
     await_link(page, "live")
@@ -143,14 +140,13 @@ def test_postgres_killed(page: Page, site: Site) -> None:
     assert site.postgres is not None
     page.evaluate("() => { location.hash = '#/i/USD_JPY?interval=1h' }")
     page.wait_for_selector(".chart-panel[data-state=ready]")
-    site.postgres.kill()
-    await_text(page, ".foot-item:has(.foot-crit)", "database ")
-    page.evaluate("() => { location.hash = '#/i/USD_JPY?interval=1m' }")
-    await_text(page, ".chart-panel[data-state=error]", "Next attempt in")
-    site.publish("GBP_USD", "1.30011", "1.30013")
-    await_mid(page, "GBP_USD", "1.30012")
-    await_link(page, "live")
-    site.postgres.start()
+    with site.postgres.down():
+        await_text(page, ".foot-item:has(.foot-crit)", "database ")
+        page.evaluate("() => { location.hash = '#/i/USD_JPY?interval=1m' }")
+        await_text(page, ".chart-panel[data-state=error]", "Next attempt in")
+        site.publish("GBP_USD", "1.30011", "1.30013")
+        await_mid(page, "GBP_USD", "1.30012")
+        await_link(page, "live")
     page.wait_for_selector(".chart-panel[data-state=ready]")
     page.wait_for_function("() => document.querySelector('#foot .foot-crit') === null")
 

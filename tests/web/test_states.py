@@ -98,10 +98,12 @@ def test_a_full_hub_and_a_restart_have_sentences_and_countdowns(pages: Pages, si
     assert "Prices continue" in second.inner_text("#banner")
     second.close()
     site.hub.ask_to_stop()
-    await_link(first, "refused")
-    await_banner(first, "The hub is restarting or not ready.")
-    _change_version(first)
-    site.hub.start()
+    try:
+        await_link(first, "refused")
+        await_banner(first, "The hub is restarting or not ready.")
+        _change_version(first)
+    finally:
+        site.hub.start()
     await_link(first, "live")
     await_banner(first, "A new version is running.")
     first.get_by_role("button", name="Reload").click()
@@ -126,12 +128,11 @@ def test_prices_that_are_lost_are_marked(pages: Pages, site: Site) -> None:
     page.evaluate("() => void tickwire.hub.fullRate('GBP_USD')")
     site.publish("GBP_USD", "1.26990", "1.26992")
     await_mid(page, "GBP_USD", "1.26991")
-    site.hub.kill()
-    await_link(page, "reconnecting")
-    for number in range(MISSED + 1):
-        site.publish("GBP_USD", f"1.27{number:02d}0", f"1.27{number:02d}2")
-    site.operator.xtrim(stream_key(PRICE_CHANNEL), maxlen=1, approximate=False)
-    site.hub.start()
+    with site.hub.down():
+        await_link(page, "reconnecting")
+        for number in range(MISSED + 1):
+            site.publish("GBP_USD", f"1.27{number:02d}0", f"1.27{number:02d}2")
+        site.operator.xtrim(stream_key(PRICE_CHANNEL), maxlen=1, approximate=False)
     await_link(page, "live")
     page.wait_for_function("() => tickwire.store.rows.get('GBP_USD').gap !== null")
     assert page.evaluate("() => tickwire.store.rows.get('GBP_USD').gap.count") == MISSED
