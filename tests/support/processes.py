@@ -20,6 +20,7 @@ from config.settings import Settings
 from db.rights import OWNER, READER, WRITER
 from ops.embedded.server import Server
 from tests.conftest import until
+from tests.support import free_ports
 from tests.support.servers import as_role
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +193,8 @@ def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface that no other caller gets, in any worker of xdist.
+
+    It is outside the ephemeral range: no outgoing connection of a test can take it.
+    """
+    return free_ports.port()

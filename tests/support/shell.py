@@ -45,14 +45,25 @@ def opened(page: Page, url: str) -> Page:
 
 
 def record_prices(page: Page) -> None:
-    """From now on, note the `seq` of each price that reaches the store."""
-    page.evaluate("() => { globalThis.seqs = {}; tickwire.hub.on('price', (body) => { (seqs[body.instrument] ??= []).push(body.seq); }); }")
+    """From now on, note the `seq` of each price that the hub sends, alone or in a snapshot."""
+    page.evaluate("""() => {
+      globalThis.seqs = {};
+      globalThis.snapshotSeqs = {};
+      tickwire.hub.on('price', (body) => { (seqs[body.instrument] ??= []).push(body.seq); });
+      tickwire.hub.on('snapshot', (body) => { (snapshotSeqs[body.instrument] ??= []).push(body.seq); });
+    }""")
 
 
 def recorded(page: Page) -> dict[str, list[int]]:
     """Return instrument -> the noted numbers, in their order of arrival."""
     found: dict[str, list[int]] = page.evaluate("() => seqs")
     return found
+
+
+def newest_of_hub(page: Page) -> dict[str, int]:
+    """Return instrument -> the last number that the hub has sent, as a price or in a snapshot."""
+    found: dict[str, list[int]] = page.evaluate("() => snapshotSeqs")
+    return {symbol: max(seqs[-1], *found.get(symbol, ())) for symbol, seqs in recorded(page).items()}
 
 
 def shown_prices(page: Page) -> dict[str, Any]:
