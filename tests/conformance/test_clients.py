@@ -25,7 +25,8 @@ from ops import running
 from tests.conformance.compatible import KINDS, PACKAGES, TRANSPORTS, Client, Node, make, make_python, runs_here
 from tests.conformance.http_client import UNSUPPORTED, Server
 from tests.conftest import Servers, until
-from tests.support.processes import ROOT, Web, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Web
 
 NEEDS_AIOHTTP = "python-socketio's asyncio client needs aiohttp, which is not installed here"
 HERE = [kind for kind in KINDS if runs_here(kind)]

@@ -14,7 +14,8 @@ from typing import Any
 from ops import running
 from tests.conftest import until
 from tests.examples.blocks import blocks, substituted
-from tests.support.processes import ROOT, Running, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Running
 
 PACKAGES = ROOT / "tests" / "js" / "react"
 _MIN_NODE = (20, 19)  # of Vite 8

@@ -24,7 +24,8 @@ from tests.examples.example import places
 from tests.examples.reported import ALERT_ID, DISK_LIMITS, RUN_ID, worked_example
 from tests.standins.binance import BinanceStandIn
 from tests.support.book_rows import stored_book, top
-from tests.support.processes import ROOT, Running, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Running
 
 _PER_SECOND = 20
 _LIFE = 1800  # seconds of trades at the exchange

@@ -25,7 +25,8 @@ from db.postgres import Store
 from db.timestamps import utc_now
 from ops import access_check
 from tests.conftest import until
-from tests.support.processes import ROOT, Web, environ_of, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Web, environ_of
 
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
 

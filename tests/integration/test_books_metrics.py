@@ -21,7 +21,8 @@ from tests.conftest import Servers, new_ground, until
 from tests.support.book_follower import subscribe
 from tests.support.even_recordings import even_recording
 from tests.support.exported import Values, of, parsed, read
-from tests.support.processes import books, free_port
+from tests.support.ports import free_port
+from tests.support.processes import books
 from tests.support.virtual_books import VirtualBooks
 
 STATES = ("syncing", "live", "gap", "resyncing", "stale")

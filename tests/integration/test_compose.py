@@ -22,7 +22,8 @@ from jobs import health
 from ops.embedded.server import wheel
 from tests.conftest import until
 from tests.support.compose import PASSWORDS, Service, compose
-from tests.support.processes import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
 from tests.support.registry import report_sources
 
 

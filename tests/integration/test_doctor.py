@@ -36,7 +36,8 @@ from ops.doctor.results import FAILURE, OK, UNKNOWN, WARNING
 from tests.conftest import Servers
 from tests.standins.old_servers import listening, silent
 from tests.support.examined import SAFE, WORD, Examined, as_text, examined, own_redis, report_jobs
-from tests.support.processes import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
 from tests.support.registry import put_report
 from tests.support.servers import ROLE_PASSWORD
 from tests.support.up import Environment

@@ -10,7 +10,8 @@ import pytest
 
 from ops.running import get
 from tests.conftest import until
-from tests.support.processes import Running, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Running
 
 _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 

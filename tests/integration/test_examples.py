@@ -27,7 +27,8 @@ from config.settings import Settings
 from db.bus import Bus
 from tests.conftest import until
 from tests.support.clients import PythonClient
-from tests.support.processes import ROOT, Running, Web, free_port, jobs
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Running, Web, jobs
 
 EXAMPLES = ROOT / "clients/examples"
 ENVIRON = {"PYTHONPATH": str(ROOT / "clients/python"), "MPLBACKEND": "svg"}  # the report selects its own back end

@@ -36,7 +36,8 @@ from tests.conftest import until
 from tests.standins.binance import BinanceStandIn
 from tests.support.duties import is_shared
 from tests.support.exported import Values, of, read
-from tests.support.processes import Running, books, free_port, jobs, observer
+from tests.support.ports import free_port
+from tests.support.processes import Running, books, jobs, observer
 from tests.support.store import select
 
 TRADES = 4_000

@@ -20,7 +20,8 @@ from db.messages import Tick
 from tests.conftest import until
 from tests.support.clients import node
 from tests.support.pages import Pages, served
-from tests.support.processes import ROOT, Web, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Web
 
 CLIENT = ROOT / "clients" / "js"
 TIME = "2025-11-18T12:30:00.000000Z"

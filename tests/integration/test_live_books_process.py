@@ -26,7 +26,8 @@ from tests.conftest import Servers, new_ground, until
 from tests.standins.binance import BinanceStandIn
 from tests.support.book_follower import Follower, subscribe
 from tests.support.exported import of, read
-from tests.support.processes import Running, books, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Running, books
 from tests.support.store import select
 
 

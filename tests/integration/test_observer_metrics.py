@@ -22,7 +22,8 @@ from db.reports.model import KINDS, Fill, Heartbeat, Report, Signal
 from db.timestamps import utc_now
 from tests.conftest import Servers, new_ground, until
 from tests.support.exported import Values, of, read
-from tests.support.processes import free_port, observer
+from tests.support.ports import free_port
+from tests.support.processes import observer
 
 OUTCOMES = ("accepted", "duplicate", "rejected")
 TYPES = ("volatility", "correlation", "system", "strategy", "execution")  # of alerts

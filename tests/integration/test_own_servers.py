@@ -30,7 +30,8 @@ from ops.supervisor import Process, Supervisor
 from tests.conftest import Servers, new_database, until
 from tests.examples.blocks import blocks
 from tests.standins.old_servers import forward, listening, old_postgres, old_redis, silent
-from tests.support.processes import ROOT, Running, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Running
 from tests.support.servers import superuser_url
 
 WORD = "a-word-of-tick"

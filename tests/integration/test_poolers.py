@@ -29,7 +29,8 @@ from ops.supervisor import Supervisor
 from tests.conftest import Servers, new_database, settings_for
 from tests.support import processes
 from tests.support.examined import Examined, as_text, examined
-from tests.support.processes import Web, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Web
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed: apt-get install pgbouncer")

@@ -35,8 +35,9 @@ from tests.support.access import Keys, id_of
 from tests.support.clients import FxNode, NodeClient, PythonClient, Rejected
 from tests.support.crawler import crawl
 from tests.support.plain import Books, Plain
+from tests.support.ports import free_port
 from tests.support.prefix_proxy import prefix_proxy
-from tests.support.processes import ROOT, Running, Web, free_port
+from tests.support.processes import ROOT, Running, Web
 from tests.support.proxies import FILES, PATH, Proxy, command, listens, make_certificate, program
 from tests.support.raw_http import exchange
 from tests.support.raw_http import request as raw_request

@@ -46,7 +46,8 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, write_volatility
 from tests.conftest import Servers, until
-from tests.support.processes import ROOT, Web, books, free_port, jobs, observer
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Web, books, jobs, observer
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 DELAYS = (0.05, 0.2)  # seconds between attempts to connect again

@@ -13,7 +13,8 @@ import redis as redis_client
 
 from tests.conftest import until
 from tests.support.certificates import Authority
-from tests.support.processes import ROOT, Running, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Running
 
 REDIS = shutil.which("redis-server")
 

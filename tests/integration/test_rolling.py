@@ -17,7 +17,8 @@ from ops.running import get
 from tests.conftest import until
 from tests.support.background import in_background
 from tests.support.polling import PATIENCE
-from tests.support.processes import Web, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Web
 from tests.support.proxies import Proxy, program
 from tests.support.swarm import Swarm
 

@@ -13,9 +13,9 @@ import pytest
 
 from db.bus import Bus
 from ops import running
-from ops.embedded.server import free_port
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
+from tests.support.ports import two_free_ports
 from tests.support.up import PROCESSES, Environment, Up, all_gone, copy_data, family, make_data, manage, starter
 
 
@@ -29,20 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path: Path) -> Environment:
     """Two hubs, on a free port and the one after it."""
     environment = Environment(tmp_path / "var")
-    environment.update(HUB_WORKERS="2", WEBSOCKET_PORT=str(two_free_ports(int(environment["API_PORT"]))))
+    environment.update(HUB_WORKERS="2", WEBSOCKET_PORT=str(two_free_ports()))
     return environment
-
-
-def two_free_ports(avoid: int) -> int:
-    """Return the first of two adjacent free ports, neither of them `avoid`."""
-    tried = [avoid, avoid - 1]
-    while True:
-        tried.append(port := free_port(tried))
-        try:
-            with socket.create_server(("127.0.0.1", port + 1)):
-                return port
-        except OSError:
-            continue
 
 
 @pytest.fixture

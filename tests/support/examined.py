@@ -22,11 +22,12 @@ from jobs.store.retention import retention_days
 from ops.doctor.examine import examine
 from ops.doctor.results import Result
 from ops.doctor.subject import subject_of
-from ops.embedded.server import free_port, wheel
+from ops.embedded.server import wheel
 from ops.running import RunFile
 from ops.supervisor import Process, Supervisor
 from tests.conftest import Servers, new_database
 from tests.support.canned_http import serving
+from tests.support.ports import free_port
 from tests.support.registry import put_report
 
 WORD = "a-word-of-redis"
@@ -153,7 +154,7 @@ def examined(servers: Servers, folder: Path) -> Iterator[Examined]:
         sleeper = subprocess.Popen(["sleep", "600"])
         stack.callback(sleeper.wait)
         stack.callback(sleeper.kill)
-        ports = {"API_PORT": str(api := free_port()), "WEBSOCKET_PORT": str(free_port((api,))), "DB_POOL_MAX": "4"}
+        ports = {"API_PORT": str(free_port()), "WEBSOCKET_PORT": str(free_port()), "DB_POOL_MAX": "4"}
         yield Examined(folder, database_url, superuser, client, redis_url, rest, bus, sleeper.pid, ports)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -20,7 +19,7 @@ from config.settings import Settings
 from db.rights import OWNER, READER, WRITER
 from ops.embedded.server import Server
 from tests.conftest import until
-from tests.support import free_ports
+from tests.support.ports import free_port
 from tests.support.servers import as_role
 
 ROOT = Path(__file__).parents[2]
@@ -190,11 +189,3 @@ def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
         "HUB_DRAIN_DELAY": "0",
         "HUB_DRAIN_SECONDS": "0",
     }
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that no other caller gets, in any worker of xdist.
-
-    It is outside the ephemeral range: no outgoing connection of a test can take it.
-    """
-    return free_ports.port()

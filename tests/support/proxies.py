@@ -19,7 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from ops.running import get
 from tests.conftest import until
-from tests.support.processes import ROOT, Running, Web, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Running, Web
 
 FILES = {"nginx": "hub.conf", "haproxy": "hub.cfg"}
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])  # Debian's folders, which a user's PATH may lack

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,6 +15,7 @@ import redis as redis_client
 
 from db.shards import SLOTS
 from tests.support.polling import until
+from tests.support.ports import free_cluster_port
 
 FIRST_CLUSTER_VERSION = 7
 
@@ -30,18 +30,6 @@ def require_redis() -> str:
     if found is None or int(found[1]) < FIRST_CLUSTER_VERSION:
         pytest.skip(f"redis-server {FIRST_CLUSTER_VERSION} is needed: {version.strip()}")
     return path
-
-
-def free_port() -> int:
-    """A port that is free, with the port of its cluster bus."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            if port < 55_000:
-                with suppress(OSError):
-                    other.bind(("127.0.0.1", port + 10_000))
-                    return port
 
 
 _QUICK = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
@@ -60,7 +48,7 @@ class RedisServer:
         argv: Callable[..., Sequence[str]] = lambda *words: words,
         sentinel: bool = False,
     ) -> None:
-        self.folder, self.host, self.port = folder, host, port or free_port()
+        self.folder, self.host, self.port = folder, host, port or free_cluster_port()
         self._argv, self._sentinel = argv, sentinel
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(exist_ok=True)

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import psycopg2
 
-from ops.embedded.server import free_port
 from tests.conftest import until
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.servers import equal_passwords
 
@@ -60,9 +60,8 @@ class Environment(dict[str, str]):
     """The embedded default on free ports, independent of the shell that runs the tests."""
 
     def __init__(self, hub_dir: Path) -> None:
-        api = free_port()
         unset = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
-        ours = {"HUB_DATA_DIR": str(hub_dir), "SOURCES": "", "API_PORT": str(api), "WEBSOCKET_PORT": str(free_port((api,)))}
+        ours = {"HUB_DATA_DIR": str(hub_dir), "SOURCES": "", "API_PORT": str(free_port()), "WEBSOCKET_PORT": str(free_port())}
         super().__init__({**os.environ, **unset, **ours, "LOG_FORMAT": "text", "LOG_LEVEL": "INFO"})
 
 

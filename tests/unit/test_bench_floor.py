@@ -13,12 +13,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from ops.embedded.server import free_port
 from tests.bench.client import Plan
 from tests.bench.compiler import NoCompiler, compiled
 from tests.bench.control import LoadGenerator
 from tests.bench.frames import PRICE_PREFIX, server_frame
 from tests.support.polling import until
+from tests.support.ports import free_port
 
 try:
     FLOOR = compiled("peers/floor.c")

@@ -37,7 +37,8 @@ from db.timestamps import format_time, utc_now
 from tests.examples.example import DOCUMENTS
 from tests.support.canned_http import canned
 from tests.support.clients import node
-from tests.support.processes import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
 
 INSTRUMENTS = frozenset({"AAPL", "AUD_USD", "BTCUSDT", "ETHUSDT", "EUR_GBP", "EUR_USD", "GBP_USD", "MSFT", "USD_JPY"})
 VENDOR = ROOT / "clients/web/vendor"

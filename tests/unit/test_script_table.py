@@ -15,8 +15,8 @@ from config.settings import load
 from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import utc_now
-from ops.embedded.server import free_port
 from tests.support.manifests import KUBECTL, SINGLE_NODE, objects
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
 PYTHON = str(ROOT / ".venv" / "bin" / "python")

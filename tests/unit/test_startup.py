@@ -12,7 +12,8 @@ import pytest
 from config import settings as settings_module
 from ops import startup
 from ops.process import Unfit
-from tests.support.processes import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
 
 COMMANDS = {
     "jobs": (sys.executable, "-m", "jobs.scheduler"),

@@ -16,7 +16,8 @@ from config import settings
 from config.venues import VENUES
 from db.timestamps import parse_time
 from health.verdict import with_ages
-from tests.support.processes import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
 from tests.support.up import Environment, manage
 
 SINCE = "2026-03-02T06:00:00.000000Z"
