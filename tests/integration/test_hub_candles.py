@@ -88,7 +88,9 @@ def test_candles_are_subscribed_and_unsubscribed(client: Client, bus: Bus) -> No
     publish(bus, 3, pair="GBP_USD")  # without a subscriber
     publish(bus, 5, interval="5m")
     bus.publish_data_ready("volatility", ["EUR_USD"], NOON)
-    client.wait("data_ready")
+    client.wait("data_ready")  # of another channel: in any order with the candles
+    client.wait("candle_update", 2)
+    relayed(client, 7)
     got = client.bodies("candle_update")
     assert [(each["instrument"], each["interval"], each["seq"]) for each in got] == [("EUR_USD", "1m", 3), ("EUR_USD", "1h", 1)]
     assert list(got[0]) == ["instrument", "interval", "candle", "timestamp", "seq", "epoch"]
