@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import orjson
 
-from tests.bench.frames import FrameError, Inflate, client_frame
+from tests.bench.frames import FrameError, Inflate, Walker, client_frame
 
 # bytes, as of a remote client; with the window of the loopback, the kernel would buffer megabytes
 SMALL_WINDOW, SMALL_SEGMENT = 4096, 1448
 MOST_PAIRS = 1000  # of one request to the hub
+_READ_BYTES = 1 << 18
 SOCKET_IO = "/socket.io/?EIO=4&transport=websocket"
 
 
@@ -113,6 +114,29 @@ class Client:
             self.send(self._steps[0][0])
         self.done = not self._steps
         return self.done
+
+    def receive(self, walker: Walker) -> int:
+        """Read once, answer pings and take the next steps of the plan; return the number of prices.
+
+        Raises `OSError` or `FrameError`, also for a hole or a repetition in a topic.
+        """
+        if not (data := self.recv(_READ_BYTES)):
+            raise FrameError("closed by the server")
+        data, self.rest = self.rest + data, b""
+        if not self.upgraded and not (data := self.read_head(data)):
+            return 0
+        chunk = walker.walk(data)
+        self.rest = chunk.rest
+        for topic, first, last in chunk.runs:
+            if self.following.setdefault(topic, first) != first:
+                raise FrameError(f"{topic} {first} instead of {self.following[topic]}")
+            self.following[topic] = last + 1
+        for packet in chunk.others:
+            if packet == b"2":
+                self.send(b"3")
+            elif not self.done:
+                self.advance(packet)
+        return chunk.prices
 
     def send(self, packet: bytes) -> None:
         """Send one packet to the server."""

@@ -18,7 +18,6 @@ from tests.bench.frames import FrameError, Walker
 from tests.bench.servers import BenchError, Server
 
 TOGETHER = {"one": 1, "some": 64, "all": 2000}  # name -> clients in progress at the same time
-_READ_BYTES = 1 << 18
 _STILL_SECONDS = 20.0  # without any progress
 
 
@@ -85,24 +84,7 @@ class Arrivals:
             raise BenchError(f"a client failed to connect: {error}") from None
 
     def _receive(self, client: Client) -> None:
-        data = client.recv(_READ_BYTES)
-        if not data:
-            raise FrameError("closed by the server")
-        data, client.rest = client.rest + data, b""
-        if not client.upgraded and not (data := client.read_head(data)):
-            return
-        chunk = self._walker.walk(data)
-        client.rest = chunk.rest
-        for topic, first, last in chunk.runs:
-            if client.following.setdefault(topic, first) != first:
-                raise FrameError(f"{topic} {first} instead of {client.following[topic]}")
-            client.following[topic] = last + 1
-        for packet in chunk.others:
-            if packet == b"2":
-                client.send(b"3")
-            elif not client.done:
-                client.advance(packet)
-        self._prices[client.fd] += chunk.prices
+        self._prices[client.fd] += client.receive(self._walker)
         if client.done and self._prices[client.fd] >= self._missed and client.fd in self._began:
             self.times.append(time.monotonic() - self._began.pop(client.fd))
             self._epoll.modify(client.fd, 0)  # complete: later packets stay in the kernel

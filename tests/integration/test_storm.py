@@ -76,23 +76,7 @@ class Crowd:
                 client.begin()
                 self._epoll.modify(fd, select.EPOLLIN)
             else:
-                self._receive(client)
-
-    def _receive(self, client: Client) -> None:
-        data = client.rest + client.recv(1 << 18)
-        client.rest = b""
-        if not client.upgraded and not (data := client.read_head(data)):
-            return
-        chunk = self._walker.walk(data)
-        client.rest = chunk.rest
-        for topic, first, last in chunk.runs:
-            assert client.following[topic] == first, f"a hole or a repetition in {topic}"
-            client.following[topic] = last + 1
-        for packet in chunk.others:
-            if packet == b"2":
-                client.send(b"3")
-            elif not client.done:
-                client.advance(packet)
+                client.receive(self._walker)
 
     def close(self) -> None:
         for client in self.clients.values():
@@ -100,6 +84,7 @@ class Crowd:
         self._epoll.close()
 
 
+@pytest.mark.timeout(2 * SECONDS)
 @pytest.mark.usefixtures("descriptors")
 def test_clients_that_return_while_prices_flow_have_every_price_once(shared_hub: Web, shared_bus: Bus) -> None:
     before = publish(shared_bus, 1)
