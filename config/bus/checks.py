@@ -33,7 +33,7 @@ def defaults_of(values: Mapping[str, Any]) -> dict[str, Any]:
 def problems_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Return variable -> problem."""
     mode, chosen = values["redis_mode"], {**values, **defaults_of(values)}
-    problems = {**_url_problems(values), **_tls_problems(values)}
+    problems = {**_url_problems(values), **_embedded_problems(values), **_tls_problems(values)}
     if values["redis_failover"] and mode != "single":
         problems["REDIS_FAILOVER"] = "Needs REDIS_MODE=single: a cluster and sentinels have failover of their own."
     if chosen["bus_channels"] != "classic" and mode != "cluster":
@@ -48,13 +48,24 @@ def _url_problems(values: Mapping[str, Any]) -> dict[str, str]:
     if mode == "single":
         return {"REDIS_URL": "Several addresses need REDIS_MODE=cluster or sentinel."} if len(seeds) > 1 else {}
     if not seeds:
-        return {} if values["redis_host"] else {"REDIS_URL": f"Needed with REDIS_MODE={mode}: the embedded Redis is a single one."}
+        if not values["redis_host"]:
+            return {"REDIS_URL": f"Needed with REDIS_MODE={mode}: the embedded Redis is a single one."}
+        has_number = mode == "cluster" and values["redis_db"]
+        return {"REDIS_DB": "Must be 0 with REDIS_MODE=cluster: a Redis Cluster has no other database."} if has_number else {}
     schemes = {urlsplit(seed).scheme for seed in seeds}
     if "unix" in schemes or len(schemes) > 1:
         return {"REDIS_URL": f"REDIS_MODE={mode} needs redis:// for all addresses, or rediss:// for all."}
     if mode == "cluster" and any(map(_database_of, seeds)):
-        return {"REDIS_URL": "A Redis Cluster has the database 0 alone."}
+        return {"REDIS_URL": "A Redis Cluster has the database 0 alone: remove the number from the address."}
     return {}
+
+
+def _embedded_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """The embedded Redis has no replica, and refuses `WAIT` to our user."""
+    if values["redis_mode"] != "single" or values["redis_url"] or values["redis_host"]:
+        return {}
+    given = {"REDIS_FAILOVER": values["redis_failover"], "BUS_WAIT_REPLICAS": values["bus_wait_replicas"]}
+    return {name: "Needs REDIS_URL or REDIS_HOST: the embedded Redis has no replica." for name, used in given.items() if used}
 
 
 def _database_of(seed: str) -> str:
