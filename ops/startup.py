@@ -76,8 +76,9 @@ def open_bus(settings: Settings, url: str | None = None, shared: Shared | None =
 
 
 def _end(error: LayoutDiffers) -> None:
-    """End this process: the bus has got another number of shards."""
-    log.error("%s", error)
+    """End this process: the bus has got another number of shards. Each reconnect calls this."""
+    if PROCESS_END.code is None:
+        log.error("%s", error)
     PROCESS_END(UNFIT_CODE)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from config import settings as settings_module
+from config.loops import ProcessEnd
+from db.bus import LayoutDiffers
 from ops import startup
 from ops.process import Unfit
 from tests.support.ports import free_port
@@ -58,6 +60,16 @@ def test_process_without_servers_ends_with_their_settings(service: str, verb: st
 def test_gunicorn_ends_with_its_worker_if_servers_are_missing(service: str) -> None:
     ended = run(*COMMANDS[service], API_PORT=str(free_port()), WEBSOCKET_PORT=str(free_port()))
     assert (ended.returncode, ended.stderr.count(f"{service} alone needs DATABASE_URL")) == (1, 1)
+
+
+def test_other_layout_is_logged_once_while_the_process_ends(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    stops: list[str] = []
+    end = ProcessEnd(lambda code: stops.append("at once"))
+    end.in_order(lambda: stops.append("in order"), lambda leave: None)
+    monkeypatch.setattr(startup, "PROCESS_END", end)
+    for _ in range(3):  # one for each connection that is made anew
+        startup._end(LayoutDiffers(8, 16))
+    assert ([record.getMessage() for record in caplog.records], stops, end.code) == ([str(LayoutDiffers(8, 16))], ["in order"], 2)
 
 
 def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() -> None:
