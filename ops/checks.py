@@ -30,6 +30,7 @@ from ops.servers import (
     Finding,
     Kind,
     Server,
+    at_addresses,
     needs_sessions,
     no_bus,
     no_database,
@@ -206,8 +207,8 @@ def _judged(service: str, server: Server, bus: Bus, complete: Callable[[RedisFac
     config = service == DOCTOR or not server.setup.failover
     facts = [complete(each) for each in bus.facts_of_servers(config=config)]
     rows = [row for row in BUS_CHECKS if not row.skipped(service)]
-    every = {finding.text: finding for each in facts for row in rows if (finding := row.judge(server, each))}
-    found = [finding for finding in every.values() if config or finding.kind is not Kind.UNKNOWN]
+    every = [(finding, each.address) for each in facts for row in rows if (finding := row.judge(server, each))]
+    found = [finding for finding in at_addresses(every) if config or finding.kind is not Kind.UNKNOWN]
     if service in CHECKED_LAYOUT and all(finding.kind is not Kind.UNFIT for finding in found):
         bus.check_layout()
     return found

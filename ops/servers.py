@@ -7,8 +7,8 @@ cause; its remedy is SQL, or a line of `redis.conf`. No text contains a password
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -219,7 +219,8 @@ def _redis_version(server: Server, found: RedisFacts) -> Finding | None:
     first = _FIRST_OF_CLUSTER if server.setup.mode == CLUSTER else _FIRST_REDIS
     if (int(numbers[1]), int(numbers[2])) >= first:
         return None
-    text = f"{server.setting}: Redis {found.version} at {server.address} is too old: version {first[0]}.{first[1]} or newer is needed"
+    place = found.address or server.address
+    text = f"{server.setting}: Redis {found.version} at {place} is too old: version {first[0]}.{first[1]} or newer is needed"
     return Finding(Kind.UNFIT, text)
 
 
@@ -260,7 +261,7 @@ def _pubsub_limit(server: Server, found: RedisFacts) -> Finding | None:
     if not 0 < found.pubsub_limit_bytes < _PUBSUB_BYTES:  # 0: no limit
         return None
     text = f"Redis disconnects a subscriber that is {found.pubsub_limit_bytes:,} bytes behind: a hub needs 64 MB"
-    return Finding(Kind.WARNING, text, _line("client-output-buffer-limit pubsub 64mb 32mb 60"))
+    return Finding(Kind.WARNING, text, _line("client-output-buffer-limit pubsub 256mb 64mb 60"))
 
 
 def _cluster(server: Server, found: RedisFacts) -> Finding | None:
@@ -282,6 +283,20 @@ def _failover(server: Server, found: RedisFacts) -> Finding | None:
 
 def _line(text: str) -> tuple[str, ...]:
     return (f"a line of redis.conf: {text}",)
+
+
+def at_addresses(found: Sequence[tuple[Finding, str]]) -> list[Finding]:
+    """Return each finding once, with the addresses of its servers.
+
+    An address is empty if the setting names the only server.
+    """
+    places: dict[Finding, list[str]] = {}
+    for finding, address in found:
+        places.setdefault(finding, []).append(address)
+    return [
+        replace(finding, text=f"{', '.join(addresses)}: {finding.text}") if addresses[0] and addresses[0] not in finding.text else finding
+        for finding, addresses in places.items()
+    ]
 
 
 # The table. The first row of each server, `no_database` and `no_bus`, has no facts to judge.

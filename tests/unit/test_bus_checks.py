@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from db.bus import BusSetup, RedisFacts
-from ops.servers import BUS_CHECKS, DOCTOR, Kind, Server
+from ops.servers import BUS_CHECKS, DOCTOR, Finding, Kind, Server, at_addresses
 
 SINGLE, CLUSTER = BusSetup(), BusSetup("cluster", shards=16, failover=True)
 MANAGED = BusSetup(failover=True)
@@ -46,3 +46,23 @@ def test_setting_that_config_does_not_show_cannot_be_checked() -> None:
 @pytest.mark.parametrize(("setup", "version", "fits"), [(SINGLE, "6.2.7", True), (CLUSTER, "6.2.7", False), (CLUSTER, "7.0.15", True)])
 def test_cluster_needs_a_version_with_sharded_channels(setup: BusSetup, version: str, fits: bool) -> None:
     assert (texts(setup, facts(version=version), Kind.UNFIT) == []) is fits
+
+
+def test_findings_of_several_servers_name_their_addresses() -> None:
+    server = Server("REDIS_URL", "redis://one", "one", "7000", "default", "0", True, CLUSTER)
+    nodes = [
+        facts(cluster=True, address="one:7000"),
+        facts(cluster=True, append_sync="everysec", address="two:7001"),
+        facts(cluster=True, append_sync="everysec", address="three:7002"),
+        facts(cluster=True, version="6.2.7", address="four:7003"),
+    ]
+    every = [(finding, each.address) for each in nodes for row in BUS_CHECKS if (finding := row.judge(server, each))]
+    assert [finding.text for finding in at_addresses(every)] == [
+        "two:7001, three:7002: Redis needs `appendfsync always`: up to 1 s is lost otherwise (now: everysec)",
+        "REDIS_URL: Redis 6.2.7 at four:7003 is too old: version 7.0 or newer is needed",
+    ]
+
+
+def test_finding_of_the_only_server_has_no_second_address() -> None:
+    finding = Finding(Kind.WARNING, "Redis needs `appendfsync always`")
+    assert at_addresses([(finding, "")]) == [finding]

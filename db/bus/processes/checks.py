@@ -30,6 +30,7 @@ class RedisFacts:
 
     `primary` is `host:port` if the server is a replica, else "". `pubsub_limit_bytes` is the number
     of bytes that may wait for one subscriber, 0 without a limit. `replicas` are the connected ones.
+    `address` is empty if the setting names the server itself.
     """
 
     version: str | None
@@ -40,6 +41,7 @@ class RedisFacts:
     pubsub_limit_bytes: int | None = None
     cluster: bool | None = None
     replicas: int | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Checks(Connection):
         other facts.
         """
         with translated():
-            return [_facts(node.client, config) for node in self._nodes.masters()]
+            fixed = self._nodes.fixed is not None
+            return [_facts(node.client, config, "" if fixed else node.address) for node in self._nodes.masters()]
 
     def server_load(self) -> RedisLoad:
         """Return the load of the server."""
@@ -100,7 +103,7 @@ class Checks(Connection):
         return True
 
 
-def _facts(client: Any, config: bool) -> RedisFacts:
+def _facts(client: Any, config: bool, address: str) -> RedisFacts:
     found = _info(client)
     append_only, policy = found.get("aof_enabled"), found.get("maxmemory_policy")
 
@@ -116,6 +119,7 @@ def _facts(client: Any, config: bool) -> RedisFacts:
         pubsub_limit_bytes=pubsub_limit(setting("client-output-buffer-limit") or ""),
         cluster=None if (cluster := found.get("cluster_enabled")) is None else bool(cluster),
         replicas=found.get("connected_slaves"),
+        address=address,
     )
 
 
