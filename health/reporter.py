@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,6 +55,8 @@ class Identity:
 
 def bus_part(bus: Bus) -> dict[str, Any]:
     """The part `bus`: servers that accept batches without confirmation; left out without any."""
+    with suppress(BusError):  # those that were seen last are reported
+        bus.look_at_unreplicated_nodes()
     return {"bus": {"unreplicated": sorted(found)}} if (found := bus.unreplicated_nodes) else {}
 
 

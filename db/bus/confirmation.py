@@ -75,6 +75,15 @@ class NodesAlone:
             log.info("recovered: a replica is connected, and batches need its confirmation again", extra={"address": address})
         return accepts
 
+    def forget(self, address: str) -> None:
+        """Forget a node that takes no batches any more."""
+        with self._lock:
+            self._since.pop(address, None)
+            accepted = address in self._accepting
+            self._accepting.discard(address)
+        if accepted:
+            log.info("recovered: the server without a replica takes no batches any more", extra={"address": address})
+
 
 class Confirmation:
     """Runs scripts on the nodes of their keys. Safe to share between threads.
@@ -117,6 +126,26 @@ class Confirmation:
             for exchange in exchanges:
                 self._check(exchange, replicas)
         return answers
+
+    def look_again(self) -> None:
+        """Look at the nodes that accept batches without confirmation. Raises `redis.RedisError`.
+
+        A process that publishes seldom would not notice the return of a replica, and no process
+        that another master has taken the place of the node.
+        """
+        accepting = self.nodes_alone.accepting
+        if not accepting:
+            return
+        try:
+            masters = {node.address: node for node in self._nodes.masters()}
+            for address in accepting:
+                if (node := masters.get(address)) is None:
+                    self.nodes_alone.forget(address)
+                else:
+                    self.nodes_alone.note(address, alone=_connected(node.client.info("replication")) == 0)
+        except redis.RedisError as error:
+            self._nodes.failed(error)
+            raise
 
     def _exchange(
         self, exchanges: Sequence[_Exchange], script: str, calls: Sequence[ScriptCall], replicas: int, answers: list[Any]

@@ -125,6 +125,11 @@ class Connection:
         """
         return self._shared.nodes_alone.accepting
 
+    def look_at_unreplicated_nodes(self) -> None:
+        """Look whether these nodes have a replica again, or are no masters any more."""
+        with translated():
+            self._confirmation.look_again()
+
     def shard_of(self, channel: str, topic: str) -> int:
         """The shard of a topic: that of its instrument, or 0 for a channel that is not spread."""
         return shard_of(topics.instrument_of(channel, topic), self.shards) if self._streams[channel].by_instrument else 0

@@ -17,6 +17,7 @@ from db.bus.confirmation import ALONE_SECONDS, NodesAlone
 from db.bus.connection import Shared
 from db.bus.errors import BusUnreplicated
 from db.timestamps import utc_now
+from health.reporter import bus_part
 from tests.conftest import until
 from tests.integration.test_bus import tick, trade
 from tests.support.redis_servers import RedisServer, require_redis, running
@@ -128,6 +129,34 @@ def test_node_without_replica_accepts_after_five_seconds_until_one_is_connected(
         assert bus.measured.unreplicated.values() == {(): 2}
     levels = [(record.levelname, record.getMessage().partition(":")[0]) for record in caplog.records]
     assert levels == [("WARNING", "no replica is connected"), ("INFO", "recovered")]
+
+
+def test_return_of_a_replica_is_noticed_without_a_batch(alone: Pair) -> None:
+    time = Time()
+    with closing(alone.bus(NodesAlone(time))) as bus:
+        with pytest.raises(BusUnreplicated):
+            bus.publish_prices([tick(1)], "seldom/1")
+        time.now = ALONE_SECONDS
+        assert len(bus.publish_prices([tick(1)], "seldom/1")) == 1
+        part = {"bus": {"unreplicated": [f"{alone.master.host}:{alone.master.port}"]}}
+        assert bus_part(bus) == part  # still without a replica
+        with alone.replica.client() as replica:
+            replica.replicaof(alone.master.host, alone.master.port)
+        alone.until_replicas(1)
+        assert bus_part(bus) == {}
+
+
+def test_server_that_is_no_master_any_more_is_not_reported(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "db.bus.confirmation")
+    time = Time()
+    nodes_alone = NodesAlone(time)
+    nodes_alone.note("gone:6379", alone=True)
+    time.now = ALONE_SECONDS
+    assert nodes_alone.note("gone:6379", alone=True)
+    with closing(pair.bus(nodes_alone)) as bus:
+        assert bus.unreplicated_nodes == {"gone:6379"}
+        assert bus_part(bus) == {}
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_strict_node_without_replica_never_accepts(alone: Pair) -> None:
