@@ -104,7 +104,7 @@ class SentinelFinder(Finder):
                 continue
             if found is not None:
                 return [Share(0, SLOTS - 1, Address(found[0].decode(), int(found[1])))]
-            error = redis.ConnectionError(f"{place} has no master named {self._master}")
+            error = redis.ConnectionError(f"{place} has no master named {self._master}: REDIS_SENTINEL_MASTER is its name at the sentinels")
         raise error
 
     def _ask(self, options: dict[str, Any]) -> Any:
