@@ -35,6 +35,8 @@ class Filler:
     def __init__(self) -> None:
         self.rows: list[Body] = []
         self.failure: Exception | None = None
+        self.failure_after: int | None = None  # requests
+        self.requests = 0
         self.asked = threading.Event()
         self.answer = threading.Event()
         self.answer.set()
@@ -44,9 +46,12 @@ class Filler:
 
     def _read(self, instrument: str, **_: Any) -> Iterator[Body]:
         self.asked.set()
-        self.answer.wait(30)
+        self.answer.wait(60)
+        self.requests += 1
         if self.failure:
             raise self.failure
+        if self.failure_after is not None and self.requests > self.failure_after:
+            raise ConnectionFailed("no")
         return iter([each for each in self.rows if each["symbol"] == instrument])
 
     def _deliver(self, items: Sequence[Item]) -> None:
@@ -107,6 +112,13 @@ def test_rest_that_does_not_answer_delays_nothing_and_adds_no_gap(filler: Filler
     filler.put(gap(tick(2), tick(6), 3), tick(6))
     until(lambda: len(filler.items) == 2)
     assert filler.shown() == [("not_recovered", 3), 6]
+
+
+def test_last_answer_counts_if_rest_does_not_answer_again(filler: Filler) -> None:
+    filler.rows, filler.failure_after = [row(3), row(5)], 1
+    filler.put(gap(tick(2), tick(6), 3), tick(6))
+    until(lambda: len(filler.items) == 5)
+    assert filler.shown() == [("not_recovered", 3), 3, 5, ("not_stored", 1), 6]
 
 
 def test_second_gap_behind_the_first_is_filled_after_it(filler: Filler) -> None:

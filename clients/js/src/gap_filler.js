@@ -56,7 +56,7 @@ export class GapFiller {
     this.#release(gap.instrument);
   }
 
-  /** The stored prices of the gap, or null if REST does not answer. */
+  /** The stored prices of the gap by the last answer of REST, or null if REST does not answer. */
   async #read(gap, held) {
     const times = [this.#times.get(gap.instrument), held[0].body.price.time].map((time) => Date.parse(time));
     const query = {
@@ -66,16 +66,18 @@ export class GapFiller {
       limit: ROWS_PER_PAGE,
     };
     const deadline = performance.now() + this.#timeout;
+    let last = null;
     for (;;) {
       let rows;
       try {
         rows = await this.#rows(query, deadline);
       } catch {
-        return null;
+        return last;
       }
-      const found = between(gap, rows);
-      const complete = found.length === gap.missed || rows.some(({ epoch, seq }) => epoch === gap.to.epoch && seq === gap.to.seq);
-      if (complete || performance.now() + RETRY_MS > deadline) return { prices: found, complete };
+      const prices = between(gap, rows);
+      const complete = prices.length === gap.missed || rows.some(({ epoch, seq }) => epoch === gap.to.epoch && seq === gap.to.seq);
+      last = { prices, complete };
+      if (complete || performance.now() + RETRY_MS > deadline) return last;
       await pause(RETRY_MS);
     }
   }

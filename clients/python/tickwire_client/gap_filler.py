@@ -89,16 +89,20 @@ class GapFiller:
 
     def _fill(self, gap: Gap, deadline: float) -> list[Item]:
         """Return the stored prices of the gap, and a gap for those that are not stored."""
+        answer: tuple[list[Tick], bool] | None = None
         try:
-            found, complete = self._stored(gap, deadline)
+            for answer in self._stored(gap, deadline):  # noqa: B007 - the last one counts
+                pass
         except (TickwireError, ValueError) as error:
             log.warning("%s: cannot fill the gap from the history: %s", gap.instrument, error)
+        if answer is None:
             return []
+        found, complete = answer
         missed = (0 if complete else None) if gap.missed is None else gap.missed - len(found)
         return [*found, *([] if missed == 0 else [Gap(gap.instrument, missed, "not_stored")])]
 
-    def _stored(self, gap: Gap, deadline: float) -> tuple[list[Tick], bool]:
-        """Return the stored prices of the gap, and whether the store has all of them by now."""
+    def _stored(self, gap: Gap, deadline: float) -> Iterator[tuple[list[Tick], bool]]:
+        """Yield the stored prices of the gap at each answer of REST, and whether those are all."""
         after, before = gap.after, gap.before
         assert after is not None  # noqa: S101 - `put` checked both
         assert before is not None  # noqa: S101
@@ -108,8 +112,9 @@ class GapFiller:
             rows = [parse.stored_tick(row) for row in self._rows(gap.instrument, start=start, end=end)]
             found = between(after, before, rows)
             complete = len(found) == gap.missed or any(row.position == before.position for row in rows)
+            yield found, complete
             if complete or self._closed or time.monotonic() + _POLL_SECONDS > deadline:
-                return found, complete
+                return
             time.sleep(_POLL_SECONDS)
 
 
