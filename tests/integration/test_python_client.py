@@ -334,8 +334,9 @@ def test_failed_connection_raises_the_cause(settings: Settings, tmp_path: Path) 
 
 def test_request_during_an_outage_waits_until_its_timeout(hub: Web, bus: Bus) -> None:
     bus.cache_price("EUR_USD", bid="1", ask="1", mid="1", time=NOON)
-    with Client(hub.url, reconnect_delay=DELAYS, timeout=0.3) as hasty, Client(hub.url, reconnect_delay=DELAYS, timeout=60) as patient:
+    with Client(hub.url, reconnect_delay=DELAYS, timeout=60) as hasty, Client(hub.url, reconnect_delay=DELAYS, timeout=60) as patient:
         hub.kill()
+        hasty.timeout = 0.3
         with pytest.raises(RequestTimeout):
             hasty.ping()
         with reading(lambda got: got.append(patient.request_price("EUR_USD"))) as got:

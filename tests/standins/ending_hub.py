@@ -7,8 +7,8 @@
 | another | it is held; `since` is not recovered, and the snapshot is `MISSED` messages later |
 
 Each client receives a price of each instrument that it holds every 50 ms. The first `FULL` clients
-(a variable) are refused with `server_full` and `retry_after` `RETRY_AFTER`. `/counts` returns the
-number of connections and of requests, by the instruments they name.
+(a variable) are refused with `server_full` and `retry_after` `RETRY_AFTER` (another one). `/counts`
+returns the number of connections and of requests, by the instruments they name.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class _Hub:
     def __init__(self) -> None:
         self.app = Flask(__name__)
         self.socketio = make_socketio(self.app, ClientManager(self._greet), Limits(ping_interval=25, ping_timeout=20))
+        self.retry_after = float(os.environ.get("RETRY_AFTER", RETRY_AFTER))
         self.counts: Counter[str] = Counter()
         self.held: dict[str, list[str]] = {}  # sid -> instruments
         self.seqs: Counter[str] = Counter()  # instrument -> seq of its last price
@@ -50,7 +51,7 @@ class _Hub:
     def _admit(self, sid: str, handshake: Handshake) -> None:
         self.counts["connections"] += 1
         if self.counts["connections"] <= int(os.environ.get("FULL", "0")):
-            raise Refusal(ErrorCode.SERVER_FULL, "Full.", {"max_clients": 1, "retry_after": RETRY_AFTER})
+            raise Refusal(ErrorCode.SERVER_FULL, "Full.", {"max_clients": 1, "retry_after": self.retry_after})
 
     def _greet(self, sid: str, namespace: str) -> None:
         self.held[sid] = []
