@@ -122,7 +122,7 @@ class AsyncPython(Recorder):
         self._client = self._run(self._make(reconnection))
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     async def _make(self, reconnection: bool) -> Any:
         client = socketio.AsyncClient(reconnection=reconnection, reconnection_delay=0.1, reconnection_delay_max=0.5)
@@ -150,7 +150,7 @@ class AsyncPython(Recorder):
         return self
 
     def connect(self) -> None:
-        self._run(self._client.connect(self._url, transports=self._transports, wait_timeout=10))
+        self._run(self._client.connect(self._url, transports=self._transports, wait_timeout=60))
         self.wait("connection_established")
 
     def emit(self, event: str, *payload: Any) -> None:
@@ -158,7 +158,7 @@ class AsyncPython(Recorder):
 
     def call(self, event: str, *payload: Any) -> Any:
         """Emit and return the ack's body."""
-        return self._run(self._client.call(event, payload if len(payload) != 1 else payload[0], timeout=10))
+        return self._run(self._client.call(event, payload if len(payload) != 1 else payload[0], timeout=60))
 
     def transport(self) -> str:
         return str(self._client.transport())
@@ -170,7 +170,7 @@ class AsyncPython(Recorder):
         self._run(self._client.disconnect())
         until(lambda: not self._client.connected)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
 

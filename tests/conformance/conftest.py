@@ -40,7 +40,7 @@ def _answers(url: str, process: Running) -> bool:
     assert process.popen is not None
     assert process.popen.poll() is None, process.output()[-3000:]
     try:
-        with urllib.request.urlopen(f"{url}?EIO=4&transport=polling", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{url}?EIO=4&transport=polling", timeout=60) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

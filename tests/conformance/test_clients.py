@@ -21,10 +21,10 @@ import socketio
 from config import settings as settings_module
 from config.settings import Settings
 from db.bus import Bus
-from ops import running
 from tests.conformance.compatible import KINDS, PACKAGES, TRANSPORTS, Client, Node, make, make_python, runs_here
 from tests.conformance.http_client import UNSUPPORTED, Server
 from tests.conftest import Servers, until
+from tests.support.answers import get
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Web
 
@@ -260,7 +260,7 @@ class Prices:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(60)
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):
@@ -346,8 +346,8 @@ def test_hub_without_the_bus_accepts_no_client(settings_of_all: Settings, tmp_pa
     """
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     with Web("hub", settings_of_all, tmp_path / "hub.log", REDIS_URL=nowhere).popen_only() as hub:
-        until(lambda: running.get(hub.url, "/hub/health")[0] == 503, 60, "a hub in ill health")
-        assert running.get(hub.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
+        until(lambda: get(hub.url, "/hub/health")[0] == 503, 60, "a hub in ill health")
+        assert get(hub.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
 
 
 def test_installed_client_has_the_named_version() -> None:

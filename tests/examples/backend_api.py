@@ -111,7 +111,7 @@ def send(rest: str, request: Request, place: Callable[[str], str] = str) -> tupl
     url = place(request.path if "://" in request.path else rest + request.path)
     asked = urllib.request.Request(url, data, headers, method=request.method)  # noqa: S310
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

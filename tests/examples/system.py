@@ -91,7 +91,7 @@ class System(Running):
     def _send(self, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str, str]:
         request = urllib.request.Request(self.rest + path, data, headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
                 return response.status, response.headers.get_content_type(), response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.headers.get_content_type(), error.read().decode()

@@ -51,7 +51,7 @@ def test_refusal_of_the_authenticator_is_a_connect_error_with_the_error_body(sha
     refused: list[Any] = []
     client.on("connect_error", refused.append)
     with pytest.raises(socketio.exceptions.ConnectionError):
-        client.connect(shared_hub.url, transports=[transport], wait_timeout=10)
+        client.connect(shared_hub.url, transports=[transport], wait_timeout=60)
     body = {"code": "unauthorized", "message": "CONNECT has no credentials.", "event": "connect", "details": {"auth": ["Missing."]}}
     assert refused == [{"message": "unauthorized", "data": body}]
     client.disconnect()

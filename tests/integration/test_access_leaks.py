@@ -64,7 +64,7 @@ def answer_of(url: str, headers: Mapping[str, str], body: bytes | None = None) -
     """Return status line, headers and body of an answer."""
     request = urllib.request.Request(url, body, headers=dict(headers))  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return f"{answer.status} {answer.headers} {answer.read().decode()}"
     except urllib.error.HTTPError as error:
         return f"{error.code} {error.headers} {error.read().decode()}"

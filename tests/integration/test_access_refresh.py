@@ -66,7 +66,7 @@ def running(process: Process) -> Iterator[Process]:
         yield process
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
         process.store.close()
 
 
@@ -109,7 +109,7 @@ def test_announced_change_is_taken_and_a_dropped_message_too(
         shared_bus.announce_access(changed)
         until(lambda: process.has(key_id))
         raw.set("tickwire:access:counter", revoke(owner, key_id))  # no message
-        until(lambda: process.revoked(key_id), 4)
+        until(lambda: process.revoked(key_id), 20)
         with owner.transaction() as cursor:
             lock_access(cursor)
             insert_revocation(cursor, RevokedToken("7c1", None, None, NOW), NOW)
@@ -124,7 +124,7 @@ def test_change_is_taken_without_redis(shared_settings: Settings, owner: Store, 
     with closing(Bus("redis://127.0.0.1:1/0", clock)) as away, running(Process(shared_settings, away, faster=10)) as process:
         until(lambda: process.tables.table is not None)
         key_id, _ = add(owner)
-        until(lambda: process.has(key_id), 8)
+        until(lambda: process.has(key_id), 20)
 
 
 def test_table_stays_in_force_while_postgresql_is_away(
@@ -224,7 +224,7 @@ def test_unmigrated_database_is_no_traceback(servers: Servers, shared_bus: Bus, 
         thread.start()
         until(lambda: "run `python manage.py migrate`" in str([vars(record) for record in caplog.records]))
         stop.set()
-        thread.join(30)
+        thread.join(60)
     assert tables.table is None
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -296,6 +296,6 @@ def test_followed_audit_prints_each_new_row_once(owner: Store, capsys: pytest.Ca
             until(seen)
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
     lines = (printed + capsys.readouterr().out).splitlines()
     assert [line.split()[1:5] for line in lines] == [["refuse", "rest", "-", "192.0.2.31"], ["refuse", "rest", "-", "192.0.2.32"]]

@@ -109,8 +109,8 @@ def test_second_of_two_simultaneous_acknowledgements_gets_the_answer_of_the_firs
     with reader.transaction() as cursor:
         assert acknowledge(cursor, disk, "ada", None, NOON + SECOND).outcome == "acknowledged"
         thread.start()
-        assert begun.wait(20)
-    thread.join(20)
+        assert begun.wait(60)
+    thread.join(60)
     assert second == [Acknowledgement("repeated", disk, NOON + SECOND, "ada")]
     assert stored(reader) == [("acknowledged", NOON + SECOND, "ada", None, NOON + SECOND, None)]
 
@@ -126,7 +126,7 @@ def test_many_threads_acknowledge_one_row(reader: Store, disk: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(each.outcome for each in outcomes) == ["acknowledged", *["repeated"] * 7]
     assert len({(each.at, each.by) for each in outcomes}) == 1
 

@@ -118,7 +118,7 @@ def test_alert_is_published_after_an_outage_of_the_bus(store: Store, bus: Bus, a
     keeper.start()
     until(lambda: waiting(store) == 0, what="the alert published")
     stop.set()
-    keeper.join(20)
+    keeper.join(60)
     assert len(published(bus)) == 1
 
 

@@ -55,7 +55,7 @@ def started(settings: Settings, *command: str, **extra: str) -> subprocess.Compl
     """Run a process that is expected to end at once."""
     ports = {"API_PORT": str(free_port()), "WEBSOCKET_PORT": str(free_port())}
     environ = {**os.environ, **environ_of(settings), **ports, "LOG_FORMAT": "json", **extra}
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def gunicorn(name: str) -> list[str]:
@@ -65,7 +65,7 @@ def gunicorn(name: str) -> list[str]:
 def get(url: str, key: str = "") -> tuple[int, dict[str, Any]]:
     request = urllib.request.Request(url, headers={"X-API-Key": key} if key else {})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -119,7 +119,7 @@ def test_revoked_key_is_refused_and_the_refusal_is_logged(shared_settings: Setti
             lock_access(cursor)
             changed = revoke_key(cursor, key_id, utc_now())
         shared_bus.announce_access(changed)
-        until(lambda: get(rest.url + "/jobs", key)[0] == 401, 4)
+        until(lambda: get(rest.url + "/jobs", key)[0] == 401)
         assert rest.ask_to_stop() == 0
         refused = [json.loads(line) for line in rest.output().splitlines() if '"auth"' in line]
         assert [(line["action"], line["key_id"]) for line in refused if line["action"] == "refuse"] == [("refuse", key_id)]

@@ -93,7 +93,7 @@ class System:
             return [self.without_places(frame) for frame in backend_api.exchange(hub.port, dialogue, self.cause, self.placed)]
         finally:
             if self.hub.popen and "error:unavailable" in map(backend_api.kind_of, dialogue.received):
-                self.hub.popen.wait(30)
+                self.hub.popen.wait(60)
                 self.hub.start()
 
     def placed(self, text: str) -> str:
@@ -297,7 +297,7 @@ CLIENTS = {
 import json, sys
 from websockets.sync.client import connect
 with connect(sys.argv[1]) as socket:
-    print(*[json.loads(socket.recv(timeout=20))["type"] for _ in range(20)])
+    print(*[json.loads(socket.recv(timeout=60))["type"] for _ in range(20)])
 """,
     "javascript": """
 const { WebSocket } = require("ws");
@@ -318,5 +318,5 @@ def test_client_that_parses_every_message_needs_no_guard(language: str, system: 
     program.write_text(CLIENTS[language])
     argv = [sys.executable if language == "python" else node(), str(program), f"ws://127.0.0.1:{system.hub.port}/ws/metrics"]
     environ = {**os.environ, "NODE_PATH": str(ROOT / "tests/js/node_modules")}
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environ)
     assert done.stdout.split() == ["connected", *["metrics_update"] * 19], done.stderr

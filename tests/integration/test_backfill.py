@@ -52,7 +52,7 @@ class Command:
 
     def __call__(self, *arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
         environ = {**self.environ, **extra}
-        return subprocess.run(self.argv(*arguments), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(self.argv(*arguments), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
     @contextmanager
     def started(self, *arguments: str | Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
@@ -159,7 +159,7 @@ def test_killed_backfill_continues_from_its_position(backfill: Command, query: Q
         until(lambda: waits(query), 60, "the batch that waits for our row")
         assert query("SELECT position, finished FROM backfills") == [("10001", False)]
         process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.wait(60)
     assert len(stored_ticks(query)) == 10_000
     done = backfill(*file_args(TICKS))
     assert (done.returncode, done.stdout) == (0, "EUR_USD_20140505.csv.gz: 15,177 rows read, 15,177 new\n"), done.stderr
@@ -360,7 +360,7 @@ def test_trades_of_binance_are_stored_once_despite_a_kill(backfill: Command, que
         ):
             until(lambda: waits(query), 60, "the page that waits for our row")
             process.send_signal(signal.SIGKILL)
-            process.wait(30)
+            process.wait(60)
         ((position, finished),) = query("SELECT position, finished FROM backfills")
         kept = query("SELECT max(trade_id) FROM raw_trades")[0][0]
         assert (int(position), finished) == (kept, False)

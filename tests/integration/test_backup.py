@@ -254,7 +254,7 @@ def test_prompt_that_is_declined_changes_nothing(drill: Drill) -> None:
     before = contents(hub_dir)
     done = subprocess.run(
         [sys.executable, "manage.py", "restore", str(drill.saved)],
-        cwd=ROOT, env=drill.environment, input="n\n", capture_output=True, text=True, timeout=90, check=False,
+        cwd=ROOT, env=drill.environment, input="n\n", capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, "Restore the backup of" in done.stderr) == (1, True), done.stderr
     assert contents(hub_dir) == before

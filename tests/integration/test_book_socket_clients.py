@@ -64,7 +64,7 @@ def test_python_websockets_with_compression_offered(url: str, shared_bus: Bus) -
         book = json.loads(client.recv(20))["data"]
         bids = hub_books.levels(2, 5, bids=True)
         assert [[level["price"], level["quantity"]] for level in book["bids"]] == bids
-        assert client.ping().wait(20)
+        assert client.ping().wait(60)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")

@@ -49,7 +49,7 @@ def write_all(bus: Bus, store: Store, queue: BookQueue | None = None) -> None:
         until(lambda: bus.unstored(topics.BOOK_TOPS) == 0, what="an empty backlog")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()
 
 

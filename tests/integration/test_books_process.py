@@ -138,8 +138,8 @@ def test_wanted_scenario_is_confirmed_and_the_run_before_is_switched(system: Sys
     first = system.client.changes[-1]["run_id"]
     system.client.states.clear()
     run_id = system.want("burst-mode", speed=5, seed=7)
-    until(lambda: system.confirmed(run_id), 10, "the confirmation")
-    until(lambda: system.report()["books"]["scenario_run"]["run_id"] == run_id, 10, "the report")
+    until(lambda: system.confirmed(run_id), 20, "the confirmation")
+    until(lambda: system.report()["books"]["scenario_run"]["run_id"] == run_id, 20, "the report")
     assert (system.outcome(first), system.outcome(run_id)) == ("switched", "running")
     system.await_client(lambda client: ("resyncing", "live", "scenario") in client.states, 10, "the book of the new run")
     assert system.client.states[0] == ("live", "resyncing", "scenario")
@@ -152,11 +152,11 @@ def test_wanted_scenario_is_confirmed_and_the_run_before_is_switched(system: Sys
 def test_wanted_scenario_that_does_not_exist_changes_nothing(system: System) -> None:
     before = system.bus.latest_scenario_change()
     run_id = system.want("no-such-scenario")
-    until(lambda: "the wanted scenario cannot be played" in system.process.output(), 10, "the log line")
+    until(lambda: "the wanted scenario cannot be played" in system.process.output(), 20, "the log line")
     assert not system.confirmed(run_id)
     assert system.bus.latest_scenario_change() == before
     run_id = system.want("stable-mode")
-    until(lambda: system.confirmed(run_id), 10, "the confirmation")
+    until(lambda: system.confirmed(run_id), 20, "the confirmation")
 
 
 def test_second_process_takes_over_and_continues_with_the_wanted_scenario(system: System) -> None:

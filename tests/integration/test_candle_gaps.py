@@ -94,7 +94,7 @@ def test_candles_missed_in_an_outage_are_filled_after_the_reconnection(store: St
     bell.set()
     until(lambda: len(candles(store)) == len(whole), what="the candles of the outage")
     stop.set()
-    filler.join(20)
+    filler.join(60)
     assert candles(store) == whole
     assert candles(store, interval="4h")
     assert candles(store, interval="1d")

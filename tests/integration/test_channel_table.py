@@ -60,7 +60,7 @@ def test_invented_channel_is_published_and_relayed_to_its_namespace(shared_hub: 
     received: list[Any] = []
     client = socketio.Client(reconnection=False)
     client.on("*", lambda event, body: received.append((event, body)), namespace=NAMESPACE)
-    client.connect(hub.url, transports=["websocket"], namespaces=[NAMESPACE], wait_timeout=10)
+    client.connect(hub.url, transports=["websocket"], namespaces=[NAMESPACE], wait_timeout=60)
     try:
         with PythonClient(hub.url) as other:
             before = Counter(other.stats()["messages_skipped"])
@@ -77,7 +77,7 @@ def test_invented_channel_is_published_and_relayed_to_its_namespace(shared_hub: 
             assert other.bodies("level_update") == []
             after = Counter(other.stats()["messages_skipped"])
             assert after - before == {"unknown_instrument": 1}
-        error = client.call("subscribe", {"pairs": "all"}, namespace=NAMESPACE, timeout=10)
+        error = client.call("subscribe", {"pairs": "all"}, namespace=NAMESPACE, timeout=60)
         assert (error["code"], error["event"]) == ("invalid_payload", "subscribe"), "the events of `/` are not events of this namespace"
     finally:
         client.disconnect()
@@ -109,7 +109,7 @@ def test_clients_of_an_invented_namespace_receive_retry_after_at_a_shutdown(hub:
     errors: list[Any] = []
     client = socketio.Client(reconnection=False)
     client.on("error", errors.append, namespace=NAMESPACE)
-    client.connect(hub.url, transports=["websocket"], namespaces=[NAMESPACE], wait_timeout=10)
+    client.connect(hub.url, transports=["websocket"], namespaces=[NAMESPACE], wait_timeout=60)
     hub.ask_to_stop()
     until(lambda: errors, what="the error event")
     assert errors[0]["code"] == "unavailable"

@@ -71,7 +71,7 @@ def publishing(bus: Bus, instrument: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(20)
+        thread.join(60)
 
 
 def breaks(seqs: list[int]) -> list[tuple[int, int]]:

@@ -38,7 +38,7 @@ class EndingHub:
         self.url = url
 
     def count(self, name: str) -> int:
-        with urllib.request.urlopen(f"{self.url}/counts", timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/counts", timeout=60) as answer:  # noqa: S310
             return int(json.load(answer).get(name, 0))
 
 

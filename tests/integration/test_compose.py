@@ -111,7 +111,7 @@ def test_redis_command_keeps_each_message_and_requires_the_password(services: di
             assert subprocess.run(["sh", "-c", command], env=environ, capture_output=True, check=False).returncode == expected
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(60)
 
 
 def _answers(client: redis_client.Redis) -> bool:

@@ -16,10 +16,10 @@ import psutil
 
 from config.settings import Settings
 from db.bus import Bus
-from ops.running import get
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import Closed, Refused, WebSocket
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
 
@@ -169,7 +169,7 @@ def test_waiting_connection_is_closed_with_the_spare_descriptor(settings: Settin
         process = worker(hub)
         with few_descriptors(process, 0), silent_connections(hub.port, 20) as held:
             until(lambda: warnings(hub), 20, "the warning")
-            held[0].settimeout(30)
+            held[0].settimeout(60)
             assert held[0].recv(1) == b""
         assert_new_clients_are_served(hub)
         [line] = warnings(hub)

@@ -165,7 +165,7 @@ def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], 
     curl = 'curl() { case "$*" in *-w*) command curl "$@";; *) command curl --fail "$@";; esac; }'
     script = "\n".join(["set -eu", curl, *(substituted(command, places) for command in commands)])
     done = subprocess.run(
-        ["bash", "-c", script], cwd=ROOT, env=surroundings(system), capture_output=True, text=True, timeout=90, check=False
+        ["bash", "-c", script], cwd=ROOT, env=surroundings(system), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip()

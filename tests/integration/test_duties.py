@@ -412,7 +412,7 @@ def feed(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
 def manage_duties(feed: Feed) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": "/usr/bin:/bin", **environ_of(feed.settings), **FEED, **feed.exchange.variables, "LOG_LEVEL": "ERROR"}
     argv = [sys.executable, "manage.py", "duties"]
-    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.slow

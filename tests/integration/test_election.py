@@ -51,7 +51,7 @@ def running(url: str, bus: Bus, *candidates: Candidate) -> Iterator[None]:
         for candidate in candidates:
             candidate.stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
-from ops import embedded, running
+from ops import embedded
 from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import CLOSE, TEXT, Closed, WebSocket, frame
 from tests.conftest import settings_for, until
+from tests.support.answers import get
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.hub_variants import variant
 from tests.support.processes import Breakable, Web
@@ -113,7 +114,7 @@ def joined_by_polling(server: Server) -> Polling:
 
 
 def sessions(hub: Web) -> int:
-    count: int = orjson.loads(running.get(hub.url, "/hub/health", 10)[1])["sessions"]
+    count: int = orjson.loads(get(hub.url, "/hub/health")[1])["sessions"]
     return count
 
 
@@ -457,7 +458,7 @@ def test_health_is_503_while_the_hub_has_no_redis(shared_settings: Settings, tmp
     ):
 
         def health() -> tuple[int, Any]:
-            status, body = running.get(hub.url, "/hub/health", 10)
+            status, body = get(hub.url, "/hub/health")
             return status, orjson.loads(body)
 
         known = {"access": "current", "sessions": 0, "fanout_loop": "python"}
@@ -467,7 +468,7 @@ def test_health_is_503_while_the_hub_has_no_redis(shared_settings: Settings, tmp
             assert health()[1]["sessions"] >= 1
             redis.kill()
             until(lambda: health()[0] == 503, 60, "ill health")
-            assert running.get(hub.url, "/hub/live", 10)[0] == 200
+            assert get(hub.url, "/hub/live")[0] == 200
             assert health()[1] | {"sessions": 0} == {**known, "status": "unhealthy", "redis_connected": False}
             redis.start()
             until(lambda: health()[0] == 200, 60, "health again")

@@ -135,7 +135,7 @@ class Place:
         finally:
             stop.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(60)
 
     def live(self, source: Source[Any], send: Callable[[], None], number: int) -> Refused:
         """Run a source until so many records were counted; returns the refused ones."""

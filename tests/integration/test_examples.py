@@ -41,7 +41,7 @@ def finished(*arguments: object, seconds: float = 60) -> subprocess.CompletedPro
 
 
 def get(rest: Web, path: str, **query: Any) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{rest.url}{path}?{urlencode(query)}", timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"{rest.url}{path}?{urlencode(query)}", timeout=60) as answer:  # noqa: S310
         return dict(json.load(answer))
 
 

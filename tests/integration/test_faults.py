@@ -34,8 +34,9 @@ from db.messages import Tick
 from db.postgres import Store
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import run_once
-from ops import embedded, running
+from ops import embedded
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.hub_variants import variant
 from tests.support.processes import ROOT, Breakable, Web, jobs, observer, stopped
@@ -137,7 +138,7 @@ class Ticker:
     def end(self) -> int:
         """Stop; return the number of accepted prices."""
         self._stop.set()
-        self.thread.join(20)
+        self.thread.join(60)
         return len(self.accepted)
 
 
@@ -293,18 +294,18 @@ def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config
     process = jobs(config, logs[2], SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.5")
     with Web("hub", config, logs[0]) as hub, Web("rest", config, logs[1]) as rest, process, PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
-        until(lambda: running.get(rest.url, "/health")[0] == 200, 30, "health")
+        until(lambda: get(rest.url, "/health")[0] == 200, 30, "health")
         client.wait("price_update", 2)
         postgres.kill(signal.SIGINT)
         seen = len(client.seqs())
         client.wait("price_update", seen + 40, seconds=90)  # 40 × 0.5 s
-        status, body = running.get(rest.url, "/health")
+        status, body = get(rest.url, "/health")
         assert (status, orjson.loads(body)["status"], orjson.loads(body)["database"]) == (503, "unhealthy", "disconnected")
-        assert running.get(rest.url, "/ticks?symbol=EUR_USD")[0] == 503
-        assert running.get(rest.url, "/health/live")[0] == running.get(rest.url, "/price/latest?symbol=EUR_USD")[0] == 200
+        assert get(rest.url, "/ticks?symbol=EUR_USD")[0] == 503
+        assert get(rest.url, "/health/live")[0] == get(rest.url, "/price/latest?symbol=EUR_USD")[0] == 200
         assert bus.unstored() > 0
         postgres.start()
-        until(lambda: running.get(rest.url, "/health")[0] == 200, 60, "health again")
+        until(lambda: get(rest.url, "/health")[0] == 200, 60, "health again")
         assert process.ask_to_stop() == 0
         until(lambda: bus.unstored() == 0, 60, "an empty backlog")
         assert without_hole_or_double(client.seqs())
@@ -381,7 +382,7 @@ def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_p
         recorded = [(time.replace("Z", "000Z"), bid, ask) for time, bid, ask in lines]
         assert live == recorded
         assert client.seqs() == list(range(1, len(lines) + 1))
-        status, export = running.get(rest.url, "/ticks?symbol=EUR_USD&format=ndjson", seconds=60)
+        status, export = get(rest.url, "/ticks?symbol=EUR_USD&format=ndjson", seconds=60)
         assert status == 200
         ticks = sorted(map(orjson.loads, export.splitlines()), key=lambda tick: tick["seq"])
         assert [(tick["time"], tick["bid"], tick["ask"]) for tick in ticks] == recorded

@@ -60,7 +60,7 @@ class Steady:
 
     def end(self) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._socket.close()
 
 

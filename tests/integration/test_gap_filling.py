@@ -281,7 +281,7 @@ def test_trades_on_their_way_to_the_store_are_not_fetched(store: Store, bus: Bus
     writer.start()
     here.fill(reconnected=True)
     stop.set()
-    writer.join(20)
+    writer.join(60)
     assert stored_trades(store) == bitcoin
     assert here.asked() == 1  # one look at the tail, and it was empty
     assert bus.unstored(topics.TRADES) == 0

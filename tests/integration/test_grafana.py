@@ -57,7 +57,7 @@ def at_database(servers: Servers, name: str) -> str:
 def run_role_script(url: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "GRAFANA_DB_PASSWORD"} | environ
     argv = [str(PSQL), "-X", "-q", "-f", str(FOLDER / "role.sql"), url]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -64,10 +64,10 @@ def test_run_waits_for_prices_on_the_bus(work: JobContext, store: Store, bus: Bu
     ]
     for other in others:
         other.start()
-    run.join(20)
+    run.join(60)
     stop_writing.set()
     for other in others:
-        other.join(20)
+        other.join(60)
     assert estimates(store)["EUR_USD", "close_to_close"] > 0.01
 
 

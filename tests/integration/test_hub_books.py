@@ -66,7 +66,7 @@ def publishing(bus: Bus, instrument: str = NAME, pause: float = 0.01) -> Iterato
         yield lambda: last[0]
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def at(depth: int, seq: int) -> Callable[[Any], bool]:

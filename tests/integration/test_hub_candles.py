@@ -241,7 +241,7 @@ def test_live_candles_continue_the_snapshot_without_gap_or_repetition(shared_hub
     with ExitStack() as stack:
         clients = [stack.enter_context(PythonClient(shared_hub.url)) for _ in range(4)]
         publisher.start()
-        stack.callback(publisher.join, 10)
+        stack.callback(publisher.join, 60)
         stack.callback(enough.set)
         for turn in range(1, 6):
             for client in clients:

@@ -14,10 +14,10 @@ from config.settings import Settings
 from db.bus import Bus
 from db.timestamps import utc_now
 from health.hubs import living_hubs
-from ops.running import get
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import Closed
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.clients import PythonClient
 from tests.support.plain import Books
 from tests.support.processes import Web

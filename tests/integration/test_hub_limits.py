@@ -80,7 +80,7 @@ def stack() -> Iterator[ExitStack]:
 def connected(stack: ExitStack, hub: Web, key: str, auth: Any = None) -> socketio.Client:
     """Connect with the key in a header, or in `auth`; the client ends with the stack."""
     client = socketio.Client(reconnection=False)
-    client.connect(hub.url, headers={} if auth else {"X-API-Key": key}, auth=auth, transports=["websocket"], wait_timeout=10)
+    client.connect(hub.url, headers={} if auth else {"X-API-Key": key}, auth=auth, transports=["websocket"], wait_timeout=60)
     stack.callback(client.disconnect)
     return client
 
@@ -88,7 +88,7 @@ def connected(stack: ExitStack, hub: Web, key: str, auth: Any = None) -> socketi
 def handshake(hub: Web, key: str) -> tuple[int, dict[str, str], Any]:
     request = urllib.request.Request(f"{hub.url}/socket.io/?EIO=4&transport=polling", headers={"X-API-Key": key})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), json.load(error)
@@ -117,7 +117,7 @@ def test_connection_21_of_a_key_is_refused_at_connect(shared_hub: Web, keys: dic
     client = socketio.Client(reconnection=False)
     client.on("connect_error", refused.append)
     with pytest.raises(socketio.exceptions.ConnectionError):
-        client.connect(shared_hub.url, auth={"api_key": key}, transports=["websocket"], wait_timeout=10)
+        client.connect(shared_hub.url, auth={"api_key": key}, transports=["websocket"], wait_timeout=60)
     client.disconnect()
     assert [refused[0]["message"], refused[0]["data"]["event"]] == ["too_many_requests", "connect"]
     assert refused[0]["data"]["details"]["max_connections"] == LIMIT
@@ -146,7 +146,7 @@ def test_places_of_a_killed_hub_are_free_within_30_seconds(
     redis.zadd(topics.connections_key(key_id), {member: expiry - 30_000 for member, expiry in held.items()})
     client = connected(stack, shared_hub, key)
     until(lambda: leases(redis, key_id) == 1)  # the new one: it removes those that have expired
-    assert client.call("ping", {"timestamp": 1}, timeout=30)["timestamp"] == 1
+    assert client.call("ping", {"timestamp": 1}, timeout=60)["timestamp"] == 1
 
 
 def test_connections_count_over_all_hubs(
@@ -180,7 +180,7 @@ def refused_for_its_place(hub: Web, key: str) -> Any:
     """
     surplus = PythonClient(hub.url)
     with suppress(socketio.exceptions.ConnectionError):
-        surplus._client.connect(hub.url, auth={"api_key": key}, transports=["websocket"], wait_timeout=10)
+        surplus._client.connect(hub.url, auth={"api_key": key}, transports=["websocket"], wait_timeout=60)
     until(lambda: surplus.bodies("connect_error") or surplus.bodies("error"))
     refused = surplus.bodies("connect_error")
     body = refused[0]["data"] if refused else surplus.wait("error")

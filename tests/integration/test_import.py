@@ -375,7 +375,7 @@ def test_bad_records_are_counted_by_kind_in_the_result(importing: Importing, tmp
 def command(settings: Settings, *arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, **environ_of(settings), "LOG_FILE": "", "LOG_FORMAT": "text", "LOG_LEVEL": "WARNING", **extra}
     argv = [sys.executable, "manage.py", "import", *map(str, arguments)]
-    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_command_prints_one_object_per_file_and_its_exit_code(settings: Settings, tmp_path: Path) -> None:

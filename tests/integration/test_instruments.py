@@ -47,10 +47,10 @@ class System:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environ = {**os.environ, **environ_of(self.settings), "SOURCES": "synthetic", "LOG_FILE": ""}
         argv = [sys.executable, "manage.py", "instrument", *arguments]
-        return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.rest.url + path, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(self.rest.url + path, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
 
     def symbols(self, query: str = "") -> dict[str, Any]:

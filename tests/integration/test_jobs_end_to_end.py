@@ -108,14 +108,14 @@ def test_two_kills_during_the_jobs_change_no_result(deployments: list[Deployment
             # At a random moment of a run.
             assert still_runs_after(random.uniform(0, 0.05), driver)
             driver.send_signal(signal.SIGKILL)
-            driver.wait(30)
+            driver.wait(60)
             driver = killed.drive()
         assert driver.wait(180) == 0
         assert undisturbed.wait(180) == 0
     finally:
         for process in (undisturbed, driver):
             process.kill()
-            process.wait(30)
+            process.wait(60)
     compare(calm, killed)
     check_runs(calm, killed)
     check_figures(calm)

@@ -221,7 +221,7 @@ def test_standby_exports_its_process_alone_and_is_alive(place: Place) -> None:
     assert held == dict.fromkeys(DUTIES, 1)
     assert of(values, "tickwire_duty_held", "duty") == dict.fromkeys(DUTIES, 0)
     assert (of(values, "tickwire_acting", "service"), of(place.values(), "tickwire_acting", "service")) == ({"jobs": 0}, {"jobs": 1})
-    with urllib.request.urlopen(f"http://127.0.0.1:{place.standby}/live", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{place.standby}/live", timeout=60) as answer:
         assert (answer.status, answer.read()) == (200, b'{"status":"alive"}')
 
 

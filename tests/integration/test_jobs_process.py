@@ -159,7 +159,7 @@ def manage(settings: Settings) -> Manage:
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         environ = {"PATH": "/usr/bin:/bin", **environ_of(settings), "LOG_LEVEL": "ERROR", **extra}
         argv = [sys.executable, "manage.py", "job", *arguments]
-        return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
     return run
 

@@ -72,9 +72,9 @@ class Program:
 
     def ended(self) -> int:
         """Wait for the end of the program and its output; return the exit code."""
-        code = self._popen.wait(30)
+        code = self._popen.wait(60)
         for reader in self._readers:
-            reader.join(10)
+            reader.join(60)
         return code
 
     def __exit__(self, *_: object) -> None:
@@ -207,7 +207,7 @@ def test_example_on_a_terminal_draws_a_coloured_table(project: Path, hub: Web, b
         until(lambda: b"volatility 3.00%" in shown)
         program.interrupt()
         assert program.ended() == 0
-    reader.join(10)
+    reader.join(60)
     os.close(master)
     assert shown.startswith(b"\x1b[?1049h")
     left = bytes(shown).rpartition(b"\x1b[?25h\x1b[?1049l")[2].decode().split()  # the remaining text on the screen

@@ -187,7 +187,7 @@ def test_numbers_of_changes_become_visible_in_their_order(run: Callable[..., Res
             until(lambda: rows(store, waiting) == [(1,)])
             cursor.execute("SELECT nextval('access_changes')")
             [(held,)] = cursor.fetchall()
-        thread.join(30)
+        thread.join(60)
         [(changed,)] = rows(store, "SELECT changed FROM api_keys WHERE id = %s", keys[0]["id"])
         assert changed > held
     finally:

@@ -100,7 +100,7 @@ def test_missing_diff_is_a_gap_of_one_book_and_a_row(live: Live) -> None:
         ("resyncing", "live", "missing_update"),
     ]
     assert live.client.problems == []
-    until(lambda: [row[2] for row in live.gaps()] == ["filled"], 10, lambda: str(live.gaps()))
+    until(lambda: [row[2] for row in live.gaps()] == ["filled"], 20, lambda: str(live.gaps()))
     [(symbol, reason, _, missing, ids, has_length)] = live.gaps()
     assert (symbol, reason, has_length) == ("BTCUSDT", "missing_update", True)
     assert missing == ids > 0
@@ -112,7 +112,7 @@ def test_lost_connection_is_stale_and_then_built_again(live: Live) -> None:
     live.await_client(lambda client: client.states.count(("resyncing", "live", "disconnected")) == 2, "the return of both books")
     assert live.client.states.count(("live", "stale", "disconnected")) == 2
     assert live.client.problems == []
-    until(lambda: [row[:3] for row in live.gaps()[1:]] == [(each, "disconnected", "filled") for each in ("BTCUSDT", "ETHUSDT")], 10)
+    until(lambda: [row[:3] for row in live.gaps()[1:]] == [(each, "disconnected", "filled") for each in ("BTCUSDT", "ETHUSDT")], 20)
 
 
 def test_metrics_are_those_of_the_stored_gaps_and_the_refreshes(live: Live) -> None:
@@ -155,7 +155,7 @@ def test_rows_reach_the_store_and_its_readers(live: Live) -> None:
         until(lambda: live.bus.counts(topics.BOOK_TOPS)[1] >= len(both), 20, "the stored rows")
     finally:
         stop.set()
-        writer.join(20)
+        writer.join(60)
     ask = create_app(live.settings, live.bus, live.store, utc_now, "1").test_client().get
     history: Any = ask("/book/history?symbol=BTCUSDT").json
     listed = {(row["time"], row["bid"], row["bid_qty"], row["ask"], row["update_id"]) for row in history["history"]}

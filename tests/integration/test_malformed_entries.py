@@ -118,7 +118,7 @@ def test_malformed_entries_are_parked_and_their_neighbours_stored_once(channel: 
         until(lambda: bus.parked().total == len(bad) and bus.unstored(channel) == 0, what="an empty stream")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
     with store.transaction() as cursor:
         cursor.execute(select)
         assert [number for (number,) in cursor.fetchall()] == list(range(1, len(bad) + 2))

@@ -72,7 +72,7 @@ def ask(web: Web, path: str = "/metrics", accept: str | None = None, method: str
     """Content-Type, body and headers of an answer with the status 200."""
     headers = {} if accept is None else {"Accept": accept}
     request = urllib.request.Request(web.url + path, headers=headers, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         assert answer.status == 200
         return answer.headers["Content-Type"], answer.read().decode(), answer.headers
 

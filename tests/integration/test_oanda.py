@@ -206,14 +206,14 @@ def alone(feed: OandaSource, bus: Bus, max_attempts: int) -> Iterator[tuple[thre
         yield thread, report
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
 def test_bad_token_makes_the_source_down_without_revealing_it(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     with OandaStandIn() as oanda, caplog.at_level(logging.DEBUG):
         with alone(source(oanda, token="wrong-but-secret"), bus, max_attempts=10) as (thread, report):
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()  # it does not try again
             reported = report()
         assert oanda.state()["stream_requests"] == 1

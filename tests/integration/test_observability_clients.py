@@ -314,7 +314,7 @@ def test_snapshots_have_exact_decimals_and_continue_after_a_kill(client: Client,
         asyncio.run(_first_snapshots(shared_hub))
     finally:
         published.set()
-        thread.join(20)
+        thread.join(60)
     everything.take()  # the newest one may wait
     with pytest.raises(StopIteration):
         next(everything)

@@ -174,14 +174,14 @@ def test_posted_fills_are_in_tables_snapshot_and_events(system: System, tmp_path
 
 
 def get(url: str, path: str) -> dict[str, Any]:
-    status, body = running.get(url, path, seconds=10.0)
+    status, body = running.get(url, path, seconds=60)
     assert status == 200, body
     return dict(orjson.loads(body))
 
 
 def post(url: str, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     body = orjson.dumps({"reports": reports}).decode()
-    status, answer = running.send("POST", url, "/reports", body, {"Content-Type": "application/json"}, seconds=10.0)
+    status, answer = running.send("POST", url, "/reports", body, {"Content-Type": "application/json"}, seconds=60)
     assert status == 200, answer
     return dict(orjson.loads(answer))
 

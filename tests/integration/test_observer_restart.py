@@ -85,7 +85,7 @@ def reading_trips(observer: FoldingObserver) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def figures(observer: FoldingObserver) -> dict[str, Any]:

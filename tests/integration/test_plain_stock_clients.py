@@ -48,7 +48,7 @@ def test_python_websockets_with_compression_offered(shared_hub: Web, shared_bus:
         assert json.loads(client.recv(20))["system"] == {"seq": 1}
         client.send(["sub", "scribe:", "strategy"])  # three fragments
         assert json.loads(client.recv(20))["channels"] == ["strategy", "system"]
-        assert client.ping().wait(20)
+        assert client.ping().wait(60)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")

@@ -250,7 +250,7 @@ def test_hub_and_rest_work_behind_the_pooler_and_jobs_refuse_it(settings: Settin
             stack.enter_context(web)
         for each in jobs:
             assert each.popen is not None
-            assert each.popen.wait(30) == 2, each.output()
+            assert each.popen.wait(60) == 2, each.output()
             assert "DATABASE_DIRECT_URL goes through a transaction pooler: set it to the PostgreSQL server itself" in each.output()
         for path in ("/ticks?symbol=EUR_USD", "/symbols", "/health/ready"):
             assert running.answers(rest.url, path), rest.output()[-2000:]

@@ -28,10 +28,10 @@ from config.settings import Settings, load
 from db.bus import Bus, Snapshot
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
-from ops.running import get
 from tests.conftest import until
 from tests.examples.blocks import Block, blocks
 from tests.support.access import Keys, id_of
+from tests.support.answers import get
 from tests.support.clients import FxNode, NodeClient, PythonClient, Rejected
 from tests.support.crawler import crawl
 from tests.support.plain import Books, Plain
@@ -108,7 +108,7 @@ def test_proxy_files_are_valid_and_name_the_default_ports(name: str, tmp_path: P
     check = Running([*command(name, tmp_path, ROOT / "config" / name / FILES[name]), option], {}, tmp_path / "log")
     with check:
         assert check.popen is not None
-        assert check.popen.wait(30) == 0, check.output()
+        assert check.popen.wait(60) == 0, check.output()
 
 
 def documented(word: str) -> Block:
@@ -129,7 +129,7 @@ def test_site_of_the_documents_is_valid(tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text(main)
     with Running([*command("nginx", tmp_path, tmp_path / "nginx.conf"), "-t"], {}, tmp_path / "log") as check:
         assert check.popen is not None
-        assert check.popen.wait(30) == 0, check.output()
+        assert check.popen.wait(60) == 0, check.output()
 
 
 def test_settings_and_service_of_the_documents_are_valid(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_settings_and_service_of_the_documents_are_valid(tmp_path: Path) -> None
         (tmp_path / "tickwire.service").write_text(unit)
         with Running([analyze, "verify", str(tmp_path / "tickwire.service")], {}, tmp_path / "log") as check:
             assert check.popen is not None
-            assert check.popen.wait(30) == 0, check.output()
+            assert check.popen.wait(60) == 0, check.output()
             assert "Unknown" not in check.output()
 
 
@@ -152,7 +152,7 @@ def test_shell_blocks_of_root_are_valid(tmp_path: Path) -> None:
     (tmp_path / "steps.sh").write_text(text)
     with Running(["bash", "-n", str(tmp_path / "steps.sh")], {}, tmp_path / "log") as check:
         assert check.popen is not None
-        assert check.popen.wait(30) == 0, check.output()
+        assert check.popen.wait(60) == 0, check.output()
 
 
 def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, hubs: tuple[Web, Web], bus: Bus) -> None:
@@ -186,7 +186,7 @@ def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, 
 
 def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tuple[int, bytes]:
     """Send a request from another loopback address; return status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60, source_address=(source, 0))
     try:
         connection.request("GET" if body is None else "POST", path, body)
         answer = connection.getresponse()
@@ -306,7 +306,7 @@ def check_dashboard(proxy: Proxy, below: str) -> None:
 
 def post(proxy: Proxy, path: str, length: int) -> int:
     """Send a body of that length; return the status."""
-    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)) as connection:
         connection.request("POST", path, b"x" * length, {"Content-Type": "text/plain"})
         return connection.getresponse().status
 
@@ -325,7 +325,7 @@ def answer_of(proxy: Proxy, path: str, length: int) -> int | None:
 def ask(proxy: Proxy, source: str, path: str, headers: Mapping[str, str], certificate: Path) -> tuple[int, Message, bytes]:
     """Send a request over TLS from a loopback address; return status, headers and body."""
     context = ssl.create_default_context(cafile=str(certificate))
-    connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=20, source_address=(source, 0), context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=60, source_address=(source, 0), context=context)
     with closing(connection):
         connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()

@@ -69,7 +69,7 @@ def bids(bus: Bus) -> list[str]:
 
 
 def get(rest: Web, path: str) -> Any:
-    with urllib.request.urlopen(rest.url + path, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(rest.url + path, timeout=60) as answer:  # noqa: S310
         return json.load(answer)
 
 
@@ -113,14 +113,14 @@ def write_all(bus: Bus, store: Store) -> None:
     thread.start()
     until(lambda: bus.unstored() == 0, what="an empty backlog")
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
 def get_error(rest: Web, path: str) -> bytes:
     """The body of an answer with any status: no jobs process runs here."""
     try:
-        with urllib.request.urlopen(rest.url + path, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(rest.url + path, timeout=60) as answer:  # noqa: S310
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
         with error:

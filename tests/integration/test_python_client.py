@@ -91,7 +91,7 @@ class Ticker:
         """Stop, and return the number of published prices, which is the last seq."""
         self._stop.set()
         if self._thread.ident:
-            self._thread.join(20)
+            self._thread.join(60)
         return self.sent
 
 
@@ -539,7 +539,7 @@ def watching(hub: Web, *arguments: str, stderr: int | IO[str] = subprocess.PIPE)
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def test_watch_over_a_restart_prints_all_prices_as_json_lines(hub: Web, ticker: Ticker, tmp_path: Path) -> None:
@@ -557,7 +557,7 @@ def test_watch_over_a_restart_prints_all_prices_as_json_lines(hub: Web, ticker: 
         # The handler that writes this runs in another thread, possibly after the prices.
         until(lambda: "connected again" in error_file.read_text(), what="connected again")
         process.send_signal(signal.SIGINT)
-        rest_, _ = process.communicate(timeout=30)
+        rest_, _ = process.communicate(timeout=60)
         errors = error_file.read_text()
         assert (process.returncode, rest_) == (0, "")
         assert "connected again" in errors

@@ -202,7 +202,7 @@ def test_conflict_with_recovery_is_repeated_once_on_the_primary(rest: Rest, pair
         calls.append(in_recovery)
         if in_recovery:
             begun.set()
-            assert not idle or ended.wait(30)
+            assert not idle or ended.wait(60)
             cursor.execute("SELECT pg_sleep(60)")
         return bool(in_recovery)
 
@@ -210,11 +210,11 @@ def test_conflict_with_recovery_is_repeated_once_on_the_primary(rest: Rest, pair
     try:
         with ThreadPoolExecutor(1) as threads:
             found = threads.submit(rest.reads.read, query)
-            assert begun.wait(30)
+            assert begun.wait(60)
             pair.on_primary("BEGIN", "LOCK TABLE gaps IN ACCESS EXCLUSIVE MODE", "COMMIT")
             until(lambda: pair.on_replica(IN_TRANSACTION) == [(0,)], what="the end of the transaction")
             ended.set()
-            assert found.result(30) is False
+            assert found.result(60) is False
         assert calls == [True, False]
         assert rest.replica.usable  # a conflict says nothing about the next read
         assert rest.ticks()[1] == {"replica"}
@@ -257,7 +257,7 @@ def test_replica_that_hangs_blocks_no_request(rest: Rest, pair: Pair) -> None:
         found = threads.submit(rest.ticks)
         until(lambda: rest.replica.store.measures.in_use == 1, what="a read that waits")
         rest.replica.look()
-        assert found.result(30) == (count, {"primary"})
+        assert found.result(60) == (count, {"primary"})
     rest.await_look(usable=True)
 
 

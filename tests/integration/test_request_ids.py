@@ -113,7 +113,7 @@ def records(rest: Web, request_id: str) -> list[Line]:
 
 
 def get(rest: Web, path: str, headers: Mapping[str, str], method: str = "GET") -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=60)
     connection.request(method, path, headers=dict(headers))
     answer = connection.getresponse()
     body = answer.read()

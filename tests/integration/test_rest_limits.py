@@ -223,7 +223,7 @@ def ask(connection: http.client.HTTPConnection, key: str) -> tuple[int, dict[str
 
 
 def test_two_processes_with_redis_share_one_budget(two: list[Web], key: str, owner: Store) -> None:
-    connections = [http.client.HTTPConnection("127.0.0.1", web.port, timeout=20) for web in two]
+    connections = [http.client.HTTPConnection("127.0.0.1", web.port, timeout=60) for web in two]
     began, accepted = time.monotonic(), 0
     for number in range(700):
         status, headers = ask(connections[number % 2], key)

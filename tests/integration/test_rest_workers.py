@@ -28,7 +28,7 @@ def test_workers_of_rest_share_a_port_and_report_by_names_of_their_own(shared_se
 
         until(lambda: {f"rest:{rest.port}", f"rest:{rest.port}.2"} <= names(), 30, lambda: f"two processes: {names()}")
         for _ in range(20):
-            with urllib.request.urlopen(f"{rest.url}/api/trades", timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{rest.url}/api/trades", timeout=60) as answer:  # noqa: S310
                 assert answer.status == 200
         assert rest.ask_to_stop() == 0
         assert [name for name in names() if name.startswith(f"rest:{rest.port}")] == []

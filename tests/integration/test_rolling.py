@@ -13,8 +13,8 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus
-from ops.running import get
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.background import in_background
 from tests.support.polling import PATIENCE
 from tests.support.ports import free_port

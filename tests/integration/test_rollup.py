@@ -598,7 +598,7 @@ def test_writer_and_two_concurrent_roll_ups_lose_nothing(store: Store, bus: Bus)
     until(lambda: marks(store) == 0, 60, "no mark")
     stop.set()
     for thread in rollups:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert stored_candles(store) == expected_candles(ticks, trades, CALENDARS, LATER)
 
@@ -612,7 +612,7 @@ def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database
     put(store, price("2025-01-15T10:00:10", "1.1"))
     until(lambda: len(stored_candles(store)) == 6, what="the candles")
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

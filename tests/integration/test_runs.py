@@ -121,7 +121,7 @@ def test_runs_of_one_job_never_overlap(settings: Settings, bus: Bus, store: Stor
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert most == [True] * 4
 
 
@@ -175,7 +175,7 @@ class Scheduled:
         before = set(threading.enumerate())
         plan_anew(self.scheduler, [self.runner], self.context)
         for thread in set(threading.enumerate()) - before:
-            thread.join(20)
+            thread.join(60)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_wait_is_confirmed_by_the_replica_on_another_host(place: Ground) -> None
 def test_publisher_child_publishes_over_the_shards(place: Ground, shards: int) -> None:
     with place.redis() as node, node.client() as client:
         argv = [sys.executable, "tests/scale/publish_child.py", node.url, str(shards), "0.1", *place.instruments]
-        done = subprocess.run(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60)
+        done = subprocess.run(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120)
         assert done.returncode == 0, done.stderr.decode()
         row = orjson.loads(done.stdout)
         streams = list(client.scan_iter("*stream:price_updates"))
@@ -75,5 +75,5 @@ def test_hosts_reach_a_port_of_the_loopback_through_the_forwarder() -> None:
 
 def test_command_prints_the_reason_if_it_cannot_make_namespaces(tmp_path: Path) -> None:
     environ = {**os.environ, "PATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "tests.scale"], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "tests.scale"], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("skipped: iproute2 is not installed\n", 0), done.stderr

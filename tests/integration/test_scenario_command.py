@@ -135,7 +135,7 @@ def test_run_and_the_post_write_the_same_key_and_row(system: System, run: Run) -
         by_command = system.wanted()
         assert command.stdout.readline().startswith("burst-mode")
         answer = system.rest.post("/scenarios/burst-mode", json={"speed": 2, "seed": 7, "loop": True}).get_json()
-        rest_of_it, errors = command.communicate(timeout=20)
+        rest_of_it, errors = command.communicate(timeout=60)
     assert (command.returncode, errors) == (0, "")
     assert "switched" in rest_of_it, "the run has ended, and its record is printed"
     by_post = system.wanted()
@@ -165,7 +165,7 @@ def test_show_follows_the_current_run_until_ctrl_c(system: System) -> None:
             assert "queue" in line
             assert "BTCUSDT" in line
         command.send_signal(signal.SIGINT)
-        text, errors = command.communicate(timeout=20)
+        text, errors = command.communicate(timeout=60)
     assert (command.returncode, errors) == (0, "")
     assert run_id in text
     assert system.wanted()["run_id"] == run_id, "the run goes on"

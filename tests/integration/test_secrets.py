@@ -18,6 +18,7 @@ from db.bus import Bus
 from db.timestamps import utc_now
 from ops import running
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.canned_http import serving
 from tests.support.processes import ROOT
 from tests.support.up import Environment, Up, command_line, execute, family, starter
@@ -77,7 +78,7 @@ def system(folder: Path) -> Iterator[Up]:
             system = start().ready()
             until(lambda: all(state(system, name) == "down" for name in ("oanda", "binance")))
             for path in (f"/health?token={KEY}", f"/jobs?api_key={KEY}", f"/{KEY}"):
-                assert running.get(system.run["rest"], path)[0] in (400, 404)
+                assert get(system.run["rest"], path)[0] in (400, 404)
             send_canaries(system)
             yield system
 
@@ -97,7 +98,7 @@ def send_canaries(system: Up) -> None:
 
 
 def health(system: Up, path: str) -> dict[str, Any]:
-    _, body = running.get(system.run["rest"], path, seconds=20)
+    _, body = get(system.run["rest"], path, seconds=20)
     return dict(json.loads(body))
 
 
@@ -148,7 +149,7 @@ def rows_of_tables(url: str) -> dict[str, str]:
 
 def readable_paths(system: Up) -> list[str]:
     """Every route that reads and needs no argument."""
-    paths = json.loads(running.get(system.run["rest"], "/openapi.json")[1])["paths"]
+    paths = json.loads(get(system.run["rest"], "/openapi.json")[1])["paths"]
     return [
         path
         for path, item in paths.items()
@@ -158,7 +159,7 @@ def readable_paths(system: Up) -> list[str]:
 
 def answer(system: Up, path: str) -> str:
     """The text of an answer; of log records, all that are kept."""
-    _, body = running.get(system.run["rest"], path + ("?level=DEBUG&limit=1000" if "logs" in path else ""), seconds=20)
+    _, body = get(system.run["rest"], path + ("?level=DEBUG&limit=1000" if "logs" in path else ""), seconds=20)
     return body.decode()
 
 
@@ -220,7 +221,7 @@ def test_passwords_of_unreachable_servers_are_in_no_log(service: str, tmp_path: 
 def test_url_with_an_unescaped_password_ends_the_process_with_2(argv: tuple[str, ...], tmp_path: Path) -> None:
     wrong = {"DATABASE_URL": "postgresql://u:SEC/RET3@h/db", "REDIS_URL": "redis://:SEC#RET3@h", "API_PORT": "none"}
     environ = {**os.environ, "HUB_DATA_DIR": str(tmp_path / "var"), **wrong}
-    done = subprocess.run([sys.executable, *argv], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, *argv], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert all(name in done.stderr for name in wrong)
     for part in ("SEC", "RET3", "Traceback"):

@@ -72,7 +72,7 @@ def collector(own: Own) -> Iterator[SystemCollector]:
     yield found
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     found.stop()
 
 

@@ -238,7 +238,7 @@ def test_user_without_an_entry_gets_one_sentence_before_anything_starts(environm
         os.chown(folder, 12345678, 12345678)
         environment["HUB_DATA_DIR"] = folder
         command = _as_unknown_user("manage.py", "up")
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2, done.stderr
         assert "Error: user id 12345678 has no entry in /etc/passwd" in done.stderr
         assert "DATABASE_URL" in done.stderr

@@ -19,6 +19,7 @@ import pytest
 from ops import running
 from ops.reload.source_files import FILES, FOLDERS
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.processes import ROOT
 from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, execute, family, make_data, manage, starter
 
@@ -66,9 +67,9 @@ def copy_product(root: Path) -> Path:
 
 def test_ready_line_follows_the_first_synthetic_price(development: Development) -> None:
     rest = development.system.run["rest"]
-    status, body = running.get(rest, "/price/latest?symbol=EUR_USD")
+    status, body = get(rest, "/price/latest?symbol=EUR_USD")
     assert (status, json.loads(body)["seq"] >= 1) == (200, True)
-    source = json.loads(running.get(rest, "/health")[1])["sources"]["synthetic"]
+    source = json.loads(get(rest, "/health")[1])["sources"]["synthetic"]
     assert source["state"] in ("connecting", "live")
     until(lambda: running.answers(rest, "/health"), 30, "health")
     shown = manage(development.environment, "status").stdout

@@ -19,7 +19,7 @@ import pytest
 
 from config.process.fanout_loop import EXTENSION, MISSING
 from config.settings import Settings
-from ops import running
+from tests.support.answers import get
 from tests.support.clients import PythonClient
 from tests.support.processes import ROOT, Web
 
@@ -112,7 +112,7 @@ def test_hub_serves_without_a_compiler(tmp_path: Path, shared_settings: Settings
     hub.argv[0] = str(checkout / ".venv/bin/python")
     with hub, PythonClient(hub.url) as client:
         assert client.stats()["fanout_loop"] == "python"
-        assert orjson.loads(running.get(hub.url, "/hub/health", 10)[1])["fanout_loop"] == "python"
+        assert orjson.loads(get(hub.url, "/hub/health")[1])["fanout_loop"] == "python"
     lines = [line for line in map(orjson.loads, hub.output().splitlines()) if line["message"] == "fan-out loop"]
     assert [line["loop"] for line in lines] == ["python"]
     strict = Web("hub", shared_settings, tmp_path / "strict.log", PYTHONPATH=str(packages), FANOUT_LOOP="c")

@@ -44,7 +44,7 @@ def write_all(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     thread.start()
     until(lambda: bus.unstored() == 0, what="an empty backlog")
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -160,7 +160,7 @@ def test_writer_continues_after_the_bus_lost_everything(bus: Bus, store: Store, 
     bus.publish_prices([tick(number) for number in range(5, 12)])
     until(lambda: len(rows(store)) == 12, what="the prices of the new epoch")
     stop.set()
-    thread.join(20)
+    thread.join(60)
 
 
 def test_two_writers_store_everything_once(bus: Bus, store: Store, servers: object, clock: Callable[[], object]) -> None:
@@ -173,7 +173,7 @@ def test_two_writers_store_everything_once(bus: Bus, store: Store, servers: obje
     until(lambda: bus.unstored() == 0)
     stop.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(rows(store)) == 2000
     assert bus.unstored() == 0
 
@@ -197,7 +197,7 @@ def write_all_trades(bus: Bus, store: Store, rule: BatchRule | None = None) -> N
     thread.start()
     until(lambda: bus.unstored(topics.TRADES) == 0, what="an empty backlog")
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -185,7 +185,7 @@ class BinanceStandIn(Running):
 
     def _request(self, path: str, body: bytes | None = None) -> bytes:
         try:
-            with urllib.request.urlopen(self.rest_url + path, body, timeout=30) as response:  # noqa: S310
+            with urllib.request.urlopen(self.rest_url + path, body, timeout=60) as response:  # noqa: S310
                 return bytes(response.read())
         except urllib.error.HTTPError as error:
             raise ValueError(error.read().decode()) from None

@@ -119,7 +119,7 @@ class PythonClient(Recorder):
 
     def connect(self, auth: Any = None) -> None:
         self._client.connect(
-            self._url, transports=self._transports, auth=auth, namespaces=[self.namespace], socketio_path=self._path, wait_timeout=10
+            self._url, transports=self._transports, auth=auth, namespaces=[self.namespace], socketio_path=self._path, wait_timeout=60
         )
         if self.namespace == "/":
             self.wait("connection_established")
@@ -129,7 +129,7 @@ class PythonClient(Recorder):
 
     def call(self, event: str, *payload: Any) -> Any:
         """Emit and return the ack's body."""
-        return self._client.call(event, payload if len(payload) != 1 else payload[0], self.namespace, timeout=10)
+        return self._client.call(event, payload if len(payload) != 1 else payload[0], self.namespace, timeout=60)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._client.disconnect()
@@ -183,8 +183,8 @@ class NodeClient(Recorder):
             self._popen.wait(10)
         except subprocess.TimeoutExpired:
             self._popen.kill()
-            self._popen.wait(10)
-        self._reader.join(5)
+            self._popen.wait(60)
+        self._reader.join(60)
         if self._popen.stdout:
             self._popen.stdout.close()
 
@@ -281,17 +281,17 @@ class FxNode:
         assert self._popen.stdin is not None
         if not self._popen.stdin.closed:
             self._popen.stdin.close()
-        return self._popen.wait(20)
+        return self._popen.wait(60)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self.end()
         except subprocess.TimeoutExpired:
             self._popen.kill()
-            self._popen.wait(10)
+            self._popen.wait(60)
             if kind is None:
                 raise
         finally:
-            self._reader.join(5)
+            self._reader.join(60)
             if self._popen.stdout:
                 self._popen.stdout.close()

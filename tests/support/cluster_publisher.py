@@ -77,7 +77,7 @@ class Publisher:
         """End it after the batch that it publishes; return all accepted prices."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(60)
         return self.accepted()
 
 

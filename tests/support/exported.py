@@ -12,7 +12,7 @@ Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def read(port: int) -> Values:
     """The metrics of the endpoint on this port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return parsed(answer.read().decode())
 
 

@@ -50,7 +50,7 @@ class FoldingObserver:
             yield
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
     def price(self, bid: str) -> None:

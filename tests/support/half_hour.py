@@ -152,7 +152,7 @@ def check_candles(half: HalfHour) -> None:
     """The store has every candle of OANDA, equal to the recording; so has OANDA's history."""
     whole = candles_of(half.quotes)
     until(lambda: len(oanda_candles(half)) >= len(whole), 60, "OANDA's candles, after the silence was noticed")
-    until(lambda: oanda_candles(half) == whole, 10, "candles that are equal to the recording")
+    until(lambda: oanda_candles(half) == whole, 20, "candles that are equal to the recording")
     rest = JsonClient(half.oanda.url, headers={"Authorization": f"Bearer {half.oanda.token}"})
     pages = OandaHistory(rest).candles("EUR_USD", "1m", half.start, half.start + HALF_HOUR, threading.Event())
     assert sum(len(page.candles) for page in pages) == sum(1 for each in whole if each[0] == "1m")

@@ -63,7 +63,7 @@ class LiveBooks:
         finally:
             self.stop.set()
             for thread in threads:
-                thread.join(15)
+                thread.join(60)
                 assert not thread.is_alive()
 
     def is_live(self, *instruments: str) -> bool:

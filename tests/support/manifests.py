@@ -35,7 +35,7 @@ def objects(folder: Path) -> tuple[Object, ...]:
     """Return the objects of a folder as kustomize builds them; without kubectl of its files."""
     if KUBECTL is None:
         return tuple(each for file in sorted(folder.glob("*.yaml")) if file.name not in _PARTS for each in _documents(file.read_text()))
-    built = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, check=True, timeout=60)
+    built = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, check=True, timeout=120)
     return tuple(_documents(built.stdout))
 
 

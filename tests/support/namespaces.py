@@ -127,5 +127,5 @@ def _ip(*words: str) -> None:
 
 def _run(*words: str) -> str:
     """Run `ip`; return the text of its error, empty if it has succeeded."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=120)
     return done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""

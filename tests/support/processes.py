@@ -145,7 +145,7 @@ class Web(Running):
 
     def metric(self, name: str) -> int:
         """Return the value of a metric of this process, summed over its labels."""
-        with urllib.request.urlopen(f"{self.url}/hub/metrics", timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/hub/metrics", timeout=60) as answer:  # noqa: S310
             text = answer.read().decode()
         return sum(int(float(number)) for number in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from ops.running import get
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Running, Web
 

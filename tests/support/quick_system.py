@@ -16,10 +16,10 @@ from config.settings import Settings
 from db.bus import Bus
 from db.timestamps import utc_now
 from jobs import health
-from ops import running
 from ops.running import RunFile
 from ops.status import report
 from tests.conftest import until
+from tests.support.answers import get
 from tests.support.processes import Running, Web, environ_of
 from tests.support.quick_timing import QUICK
 
@@ -47,7 +47,7 @@ class QuickSystem:
 
     def get(self, path: str = "/health") -> tuple[int, Any]:
         """Status and JSON of a REST response; status 0 if there is none."""
-        status, body = running.get(self.rest.url, path, seconds=5.0)
+        status, body = get(self.rest.url, path)
         return status, orjson.loads(body) if body else {}
 
     def fails(self, part: str) -> bool:

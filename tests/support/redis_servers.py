@@ -77,7 +77,7 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis_client.Redis:
         """A client with every right."""
-        return redis_client.Redis(host=self.host, port=self.port, protocol=2, socket_timeout=5, socket_connect_timeout=1, **options)
+        return redis_client.Redis(host=self.host, port=self.port, protocol=2, socket_timeout=60, socket_connect_timeout=60, **options)
 
     def kill(self) -> None:
         """End it with SIGKILL."""

@@ -77,7 +77,7 @@ class Swarm:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
+        self._thread.join(60)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

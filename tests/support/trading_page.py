@@ -48,7 +48,7 @@ def value(text: str) -> Decimal | None:
 def exact(site: Site, path: str) -> Any:
     """Return the JSON of REST with all digits of its numbers."""
     request = urllib.request.Request(site.url + path, headers={"Accept": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         return json.loads(answer.read(), parse_float=Decimal)
 
 

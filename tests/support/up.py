@@ -107,7 +107,7 @@ def copy_data(source: Path, hub_dir: Path) -> Path:
 def manage(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `manage.py` to its end."""
     return subprocess.run(
-        [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 

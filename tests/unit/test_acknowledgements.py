@@ -34,7 +34,7 @@ def test_request_without_a_store_is_unavailable_and_the_next_is_served_too(store
     thread.start()
     until(lambda: len(clients.acks) == 2)
     stop.set()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert [(name, body["code"], body["event"]) for name, body in clients.events] == [("error", "unavailable", "acknowledge_alert")] * 2
     assert clients.acks[0]["details"] == {"retry_after": 2}

@@ -69,7 +69,7 @@ class _Hub:
         ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
         with ours:
             theirs.connect(ours.getsockname())
-            theirs.settimeout(5)
+            theirs.settimeout(60)
             accepted, _ = ours.accept()
         theirs.sendall(data)
         if data:

@@ -51,7 +51,7 @@ def floor(folder: Path, *options: str) -> Iterator[tuple[int, socket.socket]]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    listener.settimeout(20)
+    listener.settimeout(60)
     environ = {**os.environ, "REDIS_URL": f"unix://user:word@{path}?db=0"}
     with listener, subprocess.Popen([FLOOR, str(port), *options], env=environ) as popen:
         try:
@@ -68,7 +68,7 @@ def floor(folder: Path, *options: str) -> Iterator[tuple[int, socket.socket]]:
 def client(port: int, pairs: Sequence[str]) -> socket.socket:
     def connected() -> socket.socket | None:
         with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port), timeout=20)
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
         return None
 
     made = until(connected)

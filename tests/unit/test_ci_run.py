@@ -39,7 +39,7 @@ def run(folder: Path, *programs: str, failing: str = "", **variables: str) -> tu
         program.write_text("\n".join([*lines, ""]))
         program.chmod(0o700)
     environ = {"PATH": str(folder), "POLICY_RC_D": str(policy), **variables}
-    done = subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, timeout=120)
     return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
 

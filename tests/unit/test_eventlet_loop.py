@@ -35,7 +35,7 @@ print("end")
 
 def run(body: str, call: str) -> subprocess.CompletedProcess[str]:
     script = SCRIPT.format(body=body, call=call)
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_clock_repeats_its_call() -> None:
@@ -107,7 +107,7 @@ print("end")
 
 
 def test_stopped_listener_is_not_called_again_and_a_spawned_fault_is_logged() -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", WATCHED], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", WATCHED], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == ["1", "1 True", "end"], done.stderr
     assert done.stderr.count("Traceback") == 1
 
@@ -135,6 +135,6 @@ while True:  # no greenlet has its turn any more
 
 
 def test_watchdog_ends_a_process_whose_loop_is_blocked() -> None:
-    done = subprocess.run([sys.executable, "-c", BLOCKED], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", BLOCKED], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 70
     assert done.stderr.splitlines() == ["ERROR a loop is silent: the process ends relay"]

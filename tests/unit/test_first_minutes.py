@@ -52,7 +52,7 @@ def watch(folder: Path, *arguments: str) -> tuple[int, str]:
     """Run `manage.py watch` without a running system; return exit code and standard error."""
     environ = {**os.environ, "HUB_DATA_DIR": str(folder)}
     done = subprocess.run(
-        [sys.executable, "manage.py", "watch", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "manage.py", "watch", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout == ""
     return done.returncode, done.stderr
@@ -254,7 +254,7 @@ class CandleServer:
             self._now += 1
             self.most = max(self.most, self._now)
             self.queries.append(query)
-        self._barrier.wait(30)  # breaks if the client sends fewer at once
+        self._barrier.wait(60)  # breaks if the client sends fewer at once
         with self._lock:
             self._now -= 1
         closes = self.closes[query["symbol"]].dropna()

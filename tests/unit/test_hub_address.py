@@ -124,7 +124,7 @@ def test_page_and_policy_have_the_same_hub(make: Make) -> None:
     const {{ hubAddress }} = await import({json.dumps((ROOT / "clients/web/src/config.js").as_uri())});
     console.log(JSON.stringify({json.dumps(cases)}.map(([config, page]) => hubAddress(config, page))));
     """
-    run = subprocess.run([node(), "--input-type=module", "-e", program], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run([node(), "--input-type=module", "-e", program], capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(run.stdout) == [{"origin": origin, "path": path} for *_, origin, path in ADDRESSES]
     for client, (_, page, origin, _) in zip(clients, ADDRESSES, strict=True):
         of_page, hub = urlsplit(page), urlsplit(origin)

@@ -151,7 +151,7 @@ def command(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess
     """`manage.py import --dry-run` without servers and settings."""
     environ = {"PATH": "", "HUB_DATA_DIR": str(folder / "var"), "DATABASE_URL": "", "REDIS_URL": "", "LOG_FORMAT": "text"}
     argv = [sys.executable, "manage.py", "import", "--dry-run", *map(str, arguments)]
-    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_command_refuses_each_file_by_name_and_exits_with_1(tmp_path: Path) -> None:

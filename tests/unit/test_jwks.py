@@ -206,7 +206,7 @@ def test_other_greenlets_run_while_the_hub_downloads(service: Service, certifica
         secure.write = service.write = late
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         command = [sys.executable, "-c", IN_THE_HUB, service.url, secure.url]
-        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
     for before, size, after in (map(int, line.split()) for line in output.splitlines()):
         assert size == 2
         assert after > before
@@ -302,11 +302,11 @@ def test_loop_reads_keys_until_it_is_stopped(service: Service, caplog: pytest.Lo
     stop = threading.Event()
     thread = threading.Thread(target=refresh.run, args=(stop,))
     thread.start()
-    until(lambda: has(keys, "EdDSA"), 10, "the keys")
+    until(lambda: has(keys, "EdDSA"), 20, "the keys")
     service.body = jwks(jwk("EdDSA", "new", 1))
-    until(lambda: has(keys, "new"), 10, "the new key")
+    until(lambda: has(keys, "new"), 20, "the new key")
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
 

@@ -224,7 +224,7 @@ def context() -> JobContext:
 
 def ended(context: JobContext, caplog: pytest.LogCaptureFixture) -> list[str]:
     """Wait until the context has failed; return the names of the loops that ended."""
-    until(context.failed.is_set, 5, "the failure")
+    until(context.failed.is_set, 20, "the failure")
     return [vars(record)["loop"] for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -245,9 +245,9 @@ def test_loop_of_a_duty_that_ends_ends_jobs(
     loop_of_each = Services(dict.fromkeys(known.writers, broken), broken, dict.fromkeys(known.others, broken))
     works = JobWorks(shared, cast(Any, None), loop_of_each)
     works.begin([Holding(duty, 1)])
-    until(lambda: len(ended(shared, caplog)) == len(loops), 5, "the end of its threads")
+    until(lambda: len(ended(shared, caplog)) == len(loops), 20, "the end of its threads")
     assert sorted(ended(shared, caplog)) == loops
-    until(lambda: works.is_over(duty), 5, "the end of its work")
+    until(lambda: works.is_over(duty), 20, "the end of its work")
     assert shared.stop.is_set()
 
 
@@ -278,7 +278,7 @@ def test_source_that_is_over_does_not_end_jobs(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(Reporter, "run", lambda self, stop: stop.wait())
     monkeypatch.setattr(Ingest, "_drain", finish)  # the recording is over
     ingestion.start()
-    until(lambda: ingestion.statuses[0].state is State.ENDED, 5, "the end of the recording")
+    until(lambda: ingestion.statuses[0].state is State.ENDED, 20, "the end of the recording")
     assert not shared.failed.is_set()
     assert ingestion.stop()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
@@ -320,8 +320,8 @@ def test_acceptor_of_rest_that_ends_ends_its_worker(
 def test_thread_of_the_worker_survives_a_failing_call(caplog: pytest.LogCaptureFixture) -> None:
     threads = rest_loops.KeptThreads(1, lambda: False)
     with pytest.raises(SystemExit):
-        threads.submit(_leave).result(5)
-    assert threads.submit(sum, (1, 2)).result(5) == 3
+        threads.submit(_leave).result(60)
+    assert threads.submit(sum, (1, 2)).result(60) == 3
     threads.shutdown()
 
 

@@ -87,7 +87,7 @@ def place() -> Iterator[Place]:
     thread.start()
     yield Place(port, clock, heartbeats, loops_clock)
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -201,7 +201,7 @@ def test_client_that_never_reads_delays_nobody() -> None:
             assert 0 < received < len(big)
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_failing_page_is_500_with_its_reason_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ class SlowBus:
     def append_reports(self, batches: Sequence[Sequence[Report]], limits: ReportLimits) -> list[BatchOutcome]:
         self.calls.append([len(batch) for batch in batches])
         self.began.release()
-        assert self.go_on.acquire(timeout=30)
+        assert self.go_on.acquire(timeout=60)
         if self.fails is not None:
             raise self.fails
         return [BatchOutcome(full=True) if batch[0].id == "f-13" else BatchOutcome((Outcome.NEW,) * len(batch)) for batch in batches]
@@ -52,12 +52,12 @@ def test_batches_that_arrive_during_a_call_share_the_next_one() -> None:
     groups = ReportGroups(bus)
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(groups.append_reports, [[fill(1)]], LIMITS)
-        assert bus.began.acquire(timeout=30)
+        assert bus.began.acquire(timeout=60)
         others = [pool.submit(groups.append_reports, [[fill(number), fill(number + 100)]], LIMITS) for number in (12, 13, 14)]
         until_waiting(groups, 3)
         bus.go_on.release(2)
-        assert first.result(30) == [BatchOutcome((Outcome.NEW,))]
-        assert [each.result(30)[0].full for each in others].count(True) == 1
+        assert first.result(60) == [BatchOutcome((Outcome.NEW,))]
+        assert [each.result(60)[0].full for each in others].count(True) == 1
     assert bus.calls == [[1], [2, 2, 2]]
 
 
@@ -78,6 +78,6 @@ def test_failure_reaches_each_thread() -> None:
         bus.go_on.release(10)
         for each in results:
             with pytest.raises(BusError, match="away"):
-                each.result(30)
+                each.result(60)
     bus.fails = None
     assert groups.append_reports([[fill(9)]], LIMITS) == [BatchOutcome((Outcome.NEW,))]

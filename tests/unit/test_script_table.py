@@ -34,7 +34,7 @@ def run(*command: str, **variables: str) -> tuple[int, str]:
     """Run a command without the servers of the settings; return its exit code and its output."""
     unset = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST"), "")
     environment = {**os.environ, **unset, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", **variables}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -71,7 +71,7 @@ def test_commands_of_manage_exist() -> None:
 @pytest.mark.parametrize("file", ["api/websocket_server.py", "api/app.py"])
 def test_file_starts_gunicorn_from_any_folder(file: str, tmp_path: Path) -> None:
     assert any(f"`python {file}`" in usual for usual in rows())
-    done = subprocess.run([PYTHON, str(ROOT / file), "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([PYTHON, str(ROOT / file), "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.split()[:2]) == (0, ["usage:", "gunicorn"]), done.stderr
 
 

@@ -46,7 +46,7 @@ def test_writers_end_for_good_with_their_last_duty_and_still_serve_it() -> None:
     served.next_round("prices")
     assert not served.wait(0.01)
     threading.Timer(0.05, holding.stop.set).start()
-    assert served.wait(30)
+    assert served.wait(60)
     assert served.next_round("prices") == (2,), "for the last batches"
     assert not served.add(held(4))
     assert served.is_set()

@@ -32,7 +32,7 @@ class Hub:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(60)
         for each in self.sockets:
             each.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -59,7 +58,8 @@ WAYS: dict[str, Callable[[Path], str]] = {
 
 @pytest.fixture(params=WAYS)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source[Any]:
-    return build(parse_source(WAYS[request.param](tmp_path)), source_context())
+    """A source that waits: for ten minutes after its first step, or as long as its recording."""
+    return build(parse_source(WAYS[request.param](tmp_path)), source_context(ingestion_interval_seconds=600.0))
 
 
 def test_ticks_are_in_contract_form(source: Source[Any]) -> None:
@@ -97,12 +97,10 @@ def test_stop_is_honoured_while_waiting(source: Source[Any]) -> None:
 
     thread = threading.Thread(target=take)
     thread.start()
-    assert begun.wait(5)
-    asked = time.monotonic()
+    assert begun.wait(60)
     stop.set()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
-    assert time.monotonic() - asked < 1
 
 
 def test_stop_ends_a_source_that_was_started(source: Source[Any]) -> None:

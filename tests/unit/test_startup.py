@@ -30,7 +30,7 @@ SERVERS = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "REDIS_URL": "re
 def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     cleared = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
     environment = {**os.environ, **cleared, "SOURCES": "", **environ}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -17,7 +17,7 @@ def run(target: Callable[[], object], *, stopped: bool = False, may_return: bool
         stop.set()
     thread = LongLivedThread(lambda stop: target(), name="worker", stop=stop, on_failure=reported.append, may_return=lambda: may_return)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     return reported
 

@@ -92,7 +92,7 @@ def migration(folder: Path, *codes: int) -> tuple[int, int]:
     (folder / "sleep").write_text("#!/bin/sh\n")
     (folder / "sleep").chmod(0o700)
     script = unit("tickwire-migrate.service")["ExecStart"].removeprefix("/bin/sh -c '").removesuffix("'")
-    done = subprocess.run(["/bin/sh", "-c", script], cwd=folder, env={"PATH": f"{folder}:/usr/bin:/bin"}, timeout=30, check=False)
+    done = subprocess.run(["/bin/sh", "-c", script], cwd=folder, env={"PATH": f"{folder}:/usr/bin:/bin"}, timeout=120, check=False)
     return done.returncode, len((folder / "calls").read_text().split())
 
 
@@ -107,7 +107,7 @@ def test_migration_ends_if_the_environment_has_to_change(tmp_path: Path) -> None
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_accepts_every_unit_without_a_line(tmp_path: Path) -> None:
     def verify(*files: str) -> str:
-        done = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True, timeout=120, check=False)
         return done.stdout + done.stderr
 
     assert verify(*(str(file) for file in sorted(FOLDER.iterdir()))) == ""
@@ -128,5 +128,5 @@ def test_logrotate_accepts_the_file(tmp_path: Path) -> None:
     (tmp_path / "tickwire").write_text(text)
     (tmp_path / "tickwire").chmod(0o600)
     command = ["/usr/sbin/logrotate", "-d", "-s", str(tmp_path / "state"), str(tmp_path / "tickwire")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr

@@ -26,7 +26,7 @@ def commands(job: dict[str, Any]) -> list[str]:
 
 def test_workflow_fits_the_schema() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(FILE)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -84,5 +84,5 @@ def test_documents_name_every_variable_and_secret() -> None:
 def test_steps_are_valid_scripts(jobs: dict[str, Any]) -> None:
     for job in jobs.values():
         for command in commands(job):
-            done = subprocess.run(["bash", "-n"], input=command, capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(["bash", "-n"], input=command, capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == 0, done.stderr

@@ -49,7 +49,7 @@ def test_first_view_shows_rows_with_prices_and_complains_of_nothing(page: Page, 
 
 
 def test_policy_allows_the_import_map_and_the_hub_alone(site: Site) -> None:
-    with urllib.request.urlopen(urllib.request.Request(site.view(), headers={"Accept": "text/html"}), timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(urllib.request.Request(site.view(), headers={"Accept": "text/html"}), timeout=60) as answer:  # noqa: S310
         policy = answer.headers["Content-Security-Policy"]
     import_map = re.search(r'<script type="importmap">(.*?)</script>', INDEX.read_text(), re.S)
     assert import_map

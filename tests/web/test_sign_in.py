@@ -49,7 +49,7 @@ def new_key(site: Site, scopes: tuple[str, ...], instruments: tuple[str, ...] = 
 def _accepts(url: str, key: str) -> bool:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except urllib.error.HTTPError:
         return False

@@ -10,9 +10,9 @@ import pytest
 
 from db.topics import PRICES as PRICE_CHANNEL
 from db.topics import stream_key
-from ops import running
 from tests.conftest import until
 from tests.support import exported
+from tests.support.answers import get
 from tests.support.pages import Chromium, Pages
 from tests.support.shell import DOWN, await_banner, await_link, await_mid, await_text, bus_prices, opened
 from tests.support.sites import Site
@@ -34,7 +34,7 @@ def _free_place(site: Site) -> None:
     """Wait for the end of the client before: a page that is refused waits for half a minute."""
 
     def clients() -> float:
-        _, text = running.get(site.hub_url, "/hub/metrics")
+        _, text = get(site.hub_url, "/hub/metrics")
         return sum(exported.of(exported.parsed(text.decode()), "tickwire_hub_clients", "transport").values())
 
     until(lambda: clients() == 0, what="a hub without clients")

@@ -85,7 +85,7 @@ class Stage:
         """Return the JSON of REST."""
         headers = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         request = urllib.request.Request(self.rest.url + path, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return orjson.loads(answer.read())
 
     def bus_at(self, moment: datetime) -> Bus:
