@@ -381,10 +381,12 @@ def processes(shared: Settings, servers: Servers, tmp_path_factory: pytest.TempP
             stack.enter_context(web.popen_only())
         for web in webs.values():
             web.await_ready()
-        # The second one starts later, so that both names are known.
+        # The second one starts later, so that both names are known. It has its name before a test
+        # empties Redis: then the first name is free until the next report of its holder.
         with redis_client.Redis.from_url(of_database(servers.operator_url, REDIS_DATABASE)) as client:
-            until(lambda: any(name.startswith("jobs@") for name in reports(client)), what="the first jobs process")
-        stack.enter_context(made["jobs.2"])
+            until(lambda: any(name.startswith("jobs@") for name in reports(client)), 60, "the first jobs process")
+            stack.enter_context(made["jobs.2"])
+            until(lambda: any(name.startswith("jobs.2@") for name in reports(client)), 60, "the second jobs process")
         yield {**made, **webs}
 
 
