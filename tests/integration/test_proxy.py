@@ -109,6 +109,7 @@ def test_proxy_files_are_valid_and_name_the_default_ports(name: str, tmp_path: P
     with check:
         assert check.popen is not None
         assert check.popen.wait(60) == 0, check.output()
+        assert "warn" not in check.output().lower()
 
 
 def documented(word: str) -> Block:
