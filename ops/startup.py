@@ -49,6 +49,8 @@ def start(service: str, *, waits_for_database: bool = False) -> Started:
     """
     settings = prepare(service)
     records = logs.keep_records(service)  # from the first check on
+    if service == "hub":
+        _require_fanout_loop(settings)  # it may wait long for its servers
     servers = checks.own_servers(settings, service)
     if len(servers) < 2:
         raise SystemExit(missing_servers(service))
@@ -62,6 +64,14 @@ def check_fanout_loop(settings: Settings) -> None:
     """Raise `Unfit` if the hubs would need an extension that is not installed."""
     if settings.fanout_loop == C and find_spec(EXTENSION) is None:
         raise Unfit(MISSING)
+
+
+def _require_fanout_loop(settings: Settings) -> None:
+    try:
+        check_fanout_loop(settings)
+    except Unfit as error:
+        log.error("%s", error)
+        raise SystemExit(UNFIT_CODE) from None
 
 
 def missing_servers(service: str) -> str:

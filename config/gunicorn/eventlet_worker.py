@@ -57,10 +57,16 @@ class EventletWorker(Worker):  # type: ignore[misc]
         super().init_process()
 
     def _notify_until_loaded(self) -> None:
-        """Notify gunicorn while the application waits for the database."""
-        while not self.booted and not self._is_stopped():
+        """Notify gunicorn while the application waits for the database.
+
+        A signal sets `alive`, which the waiting application does not read: the process ends here.
+        """
+        while not self.booted:
+            if self._is_stopped():
+                log.info("stopped before the application has loaded")
+                os._exit(0)
             self.notify()
-            eventlet.sleep(1.0)
+            eventlet.sleep(0.2)
 
     def _stop(self) -> None:
         self.alive = False

@@ -11,11 +11,13 @@ import pytest
 
 from config import settings as settings_module
 from config.loops import ProcessEnd
+from config.process.fanout_loop import MISSING
 from db.bus import LayoutDiffers
 from ops import startup
 from ops.process import Unfit
+from tests.support.polling import until
 from tests.support.ports import free_port
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, Running
 
 COMMANDS = {
     "jobs": (sys.executable, "-m", "jobs.scheduler"),
@@ -70,6 +72,26 @@ def test_other_layout_is_logged_once_while_the_process_ends(monkeypatch: pytest.
     for _ in range(3):  # one for each connection that is made anew
         startup._end(LayoutDiffers(8, 16))
     assert ([record.getMessage() for record in caplog.records], stops, end.code) == ([str(LayoutDiffers(8, 16))], ["in order"], 2)
+
+
+def test_hub_that_waits_for_its_servers_ends_in_order(tmp_path: Path) -> None:
+    environ = {"WEBSOCKET_PORT": str(free_port()), "SOURCES": "", **SERVERS}
+    with Running([*COMMANDS["hub"]], environ, tmp_path / "log") as hub:
+        assert hub.popen is not None
+        until(lambda: "no connection to PostgreSQL" in hub.output(), what="the first check")
+        hub.popen.terminate()
+        assert hub.popen.wait(10) == 0, hub.output()  # gunicorn would kill it after its graceful timeout of 25 s
+
+
+def test_hub_names_a_missing_extension_before_it_waits_for_servers() -> None:
+    program = (
+        "import ops.startup as startup\n"
+        "startup.find_spec = lambda name: None\n"
+        "import wsgi\n"
+        "wsgi.hub()\n"
+    )  # fmt: skip
+    ended = run(sys.executable, "-c", program, FANOUT_LOOP="c", LOG_FORMAT="text", **SERVERS)
+    assert (ended.returncode, ended.stderr.count(MISSING), "no connection" in ended.stderr) == (2, 1, False)
 
 
 def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() -> None:
