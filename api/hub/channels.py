@@ -17,7 +17,7 @@ from marshmallow import Schema
 from api.access.model import OBSERVE, READ
 from api.hub.schemas import books, bus
 from api.hub.schemas.metrics import EVENTS, METRICS_SPACE, MetricsUpdateSchema
-from api.hub.schemas.quick_checks import is_plain_book, is_plain_candle, is_plain_price, is_plain_snapshot
+from api.hub.schemas.quick_checks import is_plain_book, is_plain_candle, is_plain_price, is_plain_price_body, is_plain_snapshot
 from db import topics
 from db.book_bodies import cut_book
 from db.timestamps import parse_time
@@ -61,7 +61,8 @@ class Channel:
     the relay are about market data: messages that are not `counted` are in none.
 
     Messages of a channel with a `lazy_head` may be kept undecoded. In the form of our own publisher
-    they begin with this text, which the topic and a quotation mark follow.
+    they begin with this text, which the topic and a quotation mark follow. One that passes
+    `lazy_check` may also be sent undecoded.
     """
 
     stream: Stream
@@ -82,6 +83,7 @@ class Channel:
     sent: type[Schema] | None = None  # body for clients; None: that of the bus
     max_bytes: int = MAX_MESSAGE_BYTES
     lazy_head: bytes = b""  # requires log `tail` and one room
+    lazy_check: Callable[[bytes], bool] = lambda body: False  # True: the schema would accept a body of a known topic
     stamp: Callable[[Mapping[str, Any]], str | None] = _timestamp  # the time of publication; None: the message has none
 
     def __post_init__(self) -> None:
@@ -183,6 +185,7 @@ _ROWS = (
         quick_check=is_plain_price,
         audience="Clients that hold the instrument",
         lazy_head=b'{"instrument":"',
+        lazy_check=is_plain_price_body,
     ),
     Channel(
         STREAMS[topics.CANDLES],

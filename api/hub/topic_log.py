@@ -52,17 +52,18 @@ class LogTopic:
     def __post_init__(self) -> None:
         self.end = b',"epoch":"%s"}' % self.epoch.encode()
 
-    def append_raw(self, body: bytes) -> bool:
+    def append_raw(self, body: bytes, wire: bytes = b"") -> bool:
         """Append the next message of a channel with log `tail`; return False if it is another one.
 
-        Its end has the position, as our own publisher writes it. The rest is not read.
+        Its end has the position, as our own publisher writes it. The rest is not read. `wire` is
+        the frame for clients, if the caller has checked the content.
         """
         if not body.endswith(b',"seq":%d%b' % (self.head + 1, self.end)):
             return False
         self.head += 1
         self.last = body
         self.last_is_raw = True
-        self.frames.append(body)
+        self.frames.append(Replayed(wire) if wire else body)
         return True
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from api.hub.channels import CHANNELS, MAX_MESSAGE_BYTES
 from api.hub.messages import BadMessage, decode
-from api.hub.schemas.quick_checks import is_plain_book, is_plain_candle, is_plain_price, is_plain_snapshot
+from api.hub.schemas.quick_checks import is_plain_book, is_plain_candle, is_plain_price, is_plain_price_body, is_plain_snapshot
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
@@ -261,6 +262,37 @@ def test_price_accepted_by_the_fast_path_is_valid(price: object, rest: dict[str,
     data = {**good, **rest, "price": {**good_price, **price} if isinstance(price, dict) else price}
     if is_plain_price(data):
         assert CHANNELS[topics.PRICES].schema.validate(data) == {}
+
+
+@given(
+    price=st.fixed_dictionaries({}, optional=dict.fromkeys(("bid", "ask", "mid", "time", "more"), ODD)) | ODD,
+    rest=st.fixed_dictionaries({}, optional=dict.fromkeys(("timestamp", "seq", "epoch", "more"), ODD)),
+    damage=st.none() | st.tuples(st.integers(0, 300), st.integers(0, 3), st.binary(max_size=3)),
+)
+def test_price_body_accepted_by_the_fast_path_is_valid(
+    price: object, rest: dict[str, object], damage: tuple[int, int, bytes] | None
+) -> None:
+    good_price = {name: PRICE[name] for name in ("bid", "ask", "mid", "time")}
+    good = {"instrument": "EUR_USD", "price": good_price, "timestamp": "2025-11-18T12:30:00Z", "seq": 1, "epoch": "e"}
+    assert is_plain_price_body(orjson.dumps(good))
+    data = {**good, "price": {**good_price, **price} if isinstance(price, dict) else price, **rest}
+    body = json.dumps(data, separators=(",", ":")).encode()  # orjson refuses large integers
+    if damage is not None:
+        at, length, put = damage
+        body = body[:at] + put + body[at + length :]
+    if is_plain_price_body(body) and body.startswith(b'{"instrument":"EUR_USD"'):
+        assert CHANNELS[topics.PRICES].schema.validate(orjson.loads(body)) == {}
+        assert list(orjson.loads(body)) == ["instrument", "price", "timestamp", "seq", "epoch"]
+
+
+@pytest.mark.parametrize("day", ["2025-02-29", "2025-13-01", "0000-01-01"])
+@pytest.mark.parametrize("place", ["price", "timestamp"])
+def test_price_body_of_a_day_that_does_not_exist_is_not_accepted(day: str, place: str) -> None:
+    times = {"price": PRICE["time"], "timestamp": PRICE["time"], place: f"{day}T12:30:00Z"}
+    price = {**{name: PRICE[name] for name in ("bid", "ask", "mid")}, "time": times["price"]}
+    assert not is_plain_price_body(
+        orjson.dumps({"instrument": "EUR_USD", "price": price, "timestamp": times["timestamp"], "seq": 1, "epoch": "e"})
+    )
 
 
 CANDLE_FIELDS = [("candle", name) for name in (*CANDLE, "trades", "more")]

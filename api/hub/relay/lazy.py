@@ -1,4 +1,4 @@
-"""Messages that no client and no listener of this hub needs: they are kept without a decode."""
+"""Messages that no listener of this hub needs: they are kept, and sent, without a decode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from api.hub.channels import Channel
 from api.hub.fanout import Fanout
 from api.hub.messages import Message
 from api.hub.topic_log import LogTopic, TopicLog
+from api.hub.transport.wire import event
 
 
 class Wanted(NamedTuple):
@@ -21,15 +22,16 @@ class Wanted(NamedTuple):
 class _Topic(NamedTuple):
     log: LogTopic
     name: str
-    room: str
+    rooms: tuple[str]
     wanted_key: Any
 
 
 class LazyChannel:
-    """The topics of a channel with `lazy_head`, whose messages may be kept undecoded.
+    """The topics of a channel with `lazy_head`, whose messages may stay undecoded.
 
-    A message is decoded if a client is in its room or a listener wants it. The first message of a
-    topic is always decoded.
+    A message is decoded if a listener wants it. If a client is in its room, the message is sent if
+    its bytes pass the check of the channel, and decoded otherwise. The first message of a topic is
+    always decoded.
     """
 
     def __init__(self, row: Channel, log: TopicLog, known: Container[str], fanout: Fanout, wanted: Wanted) -> None:
@@ -37,30 +39,36 @@ class LazyChannel:
         self._row = row
         self._log = log
         self._known = known
+        self._fanout = fanout
         self._live, self._rated = fanout.occupied_rooms
         self._wanted, self._wanted_key = wanted
         self._start, self._max_bytes = len(row.lazy_head), row.max_bytes
         self._topics: dict[bytes, _Topic] = {}  # text of a message up to the end of its topic -> topic
 
     def hold(self, body: bytes) -> bool:
-        """Append the message to the topic log as it is; return False if it must be decoded.
+        """Append the message to the topic log as it is, and send it to its room.
 
-        It must have the form of our own publisher and be the next one of its topic. Its content is
-        checked when it is first needed.
+        Return False if it must be decoded. It must have the form of our own publisher and be the
+        next one of its topic. Without a client in its room, its content is checked when it is first
+        needed.
         """
         found = self._topics.get(body[: body.find(b'"', self._start)])
         if found is None:
             return False
-        log, name, room, wanted_key = found
-        if (
-            room in self._live
-            or room in self._rated
-            or wanted_key in self._wanted
-            or name not in self._known
-            or len(body) > self._max_bytes
-            or not log.append_raw(body)
-        ):
+        log, name, rooms, wanted_key = found
+        if wanted_key in self._wanted or name not in self._known or len(body) > self._max_bytes:
             return False
+        row = self._row
+        if rooms[0] not in self._live and rooms[0] not in self._rated:
+            if not log.append_raw(body):
+                return False
+        else:
+            if not row.lazy_check(body):
+                return False
+            frame = event(row.event, body, name if row.conflated else None, row.namespace)
+            if not log.append_raw(body, frame.wire):
+                return False
+            self._fanout.broadcast(rooms, frame)
         self.kept += 1
         return True
 
@@ -71,4 +79,4 @@ class LazyChannel:
         log = self._log.topic((self._row.name, message.topic))
         if log is None or (found is not None and found.log is log) or not message.body.startswith(head + b'"'):
             return
-        self._topics[head] = _Topic(log, message.topic, message.rooms[0], self._wanted_key(message.topic))
+        self._topics[head] = _Topic(log, message.topic, (message.rooms[0],), self._wanted_key(message.topic))

@@ -25,6 +25,13 @@ from db.topics import BOOK_DEPTHS
 _are_prices = re.compile("\t".join((*(DECIMAL,) * 3, *(USUAL_TIME,) * 2)), re.ASCII).fullmatch
 _are_candles = re.compile("\t".join((*(DECIMAL,) * 5, *(USUAL_TIME,) * 3)), re.ASCII).fullmatch
 _is_usual_time = re.compile(USUAL_TIME, re.ASCII).fullmatch
+# The bytes of a price as `_price_body` of db/bus/publish.py and publish.lua write them. The name is
+# not checked: the caller has found it among the known ones.
+_is_price_body = re.compile(
+    rf'{{"instrument":"[^"]*","price":{{"bid":"{DECIMAL}","ask":"{DECIMAL}","mid":"{DECIMAL}","time":"(?P<time>{USUAL_TIME})"}}'
+    rf',"timestamp":"(?P<timestamp>{USUAL_TIME})","seq":[1-9][0-9]{{0,14}},"epoch":"\w{{1,{MAX_EPOCH_LENGTH}}}"}}'.encode(),
+    re.ASCII,
+).fullmatch
 _are_times = re.compile(rf"{USUAL_TIME}\t{USUAL_TIME}", re.ASCII).fullmatch
 # The JSON text of a side of a book. Possessive quantifiers halve the time.
 _LEVEL_TEXT = r'"[0-9]{1,24}+(?:\.[0-9]{1,24}+)?+"'
@@ -44,6 +51,15 @@ def is_plain_price(data: dict[str, Any]) -> bool:
     except (KeyError, TypeError):
         return False
     return bool(plain) and day_exists(time[:10]) and day_exists(timestamp[:10])
+
+
+def is_plain_price_body(body: bytes) -> bool:
+    """Return True if the bytes are a message that passes `is_plain_price`, of a known instrument.
+
+    One match takes a fifth of the time of a decode with its check.
+    """
+    found = _is_price_body(body)
+    return found is not None and day_exists(found["time"][:10].decode()) and day_exists(found["timestamp"][:10].decode())
 
 
 def is_plain_candle(data: dict[str, Any]) -> bool:
