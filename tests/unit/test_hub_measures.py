@@ -113,7 +113,7 @@ class Batch:
         self.now = NOON
         self.relayed = 0
         self.stages = Stages()
-        self.times = BatchTimes(self.stages, lambda: self.now)
+        self.times = BatchTimes(self.stages, lambda: self.now, lambda: self.relayed)
 
     def send(self, read: float, sent: float, *messages: Message) -> None:
         """Read at `read` seconds after noon, and send at `sent`."""
@@ -123,7 +123,7 @@ class Batch:
             self.times.note(message)
         self.relayed += len(messages)
         self.now = NOON + sent
-        self.times.end(lambda: self.relayed)
+        self.times.end()
 
 
 def test_first_own_message_of_each_batch_has_an_age() -> None:
@@ -144,6 +144,7 @@ def test_stages_are_noted_ten_times_a_second_and_all_messages_are_counted(monkey
     monkeypatch.setattr(batch.stages, "record", lambda stage, seconds: noted.update([stage]))
     for number in range(100):
         batch.send(1.0 + number * 0.0125, 1.001 + number * 0.0125, price("2025-11-18T12:00:01.000000Z"))
+    assert batch.times.lag == pytest.approx(0.001 + 99 * 0.0125)
     assert batch.stages.part()["counters"] == {"relayed": 100}
     assert noted == dict.fromkeys(("bus", "fanout", "sockets"), 12)  # 0.1125 s apart
 
@@ -155,8 +156,8 @@ def test_batches_of_one_interval_have_the_age_of_the_first_message() -> None:
         batch.times.begin()
         batch.times.note(price("2025-11-18T12:00:01.000000Z" if read == 1.01 else "2025-11-18T12:00:01.015000Z"))
     batch.now = NOON + 1.03
-    batch.times.end(lambda: 2)
-    batch.times.end(lambda: 2)  # another fan-out ends its interval
+    batch.times.end()
+    batch.times.end()  # another fan-out ends its interval
     counts, total = batch.times.lags.read()
     assert sum(counts) == 1
     assert total == pytest.approx(0.03)

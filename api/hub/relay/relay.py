@@ -77,7 +77,7 @@ class Relay:
         self._listeners = listeners
         self._checked = checked
         self._send_by_rights = send_by_rights
-        self.times = BatchTimes(stages)
+        self.times = BatchTimes(stages, relayed=lambda: self.relayed)
         self._begin = begin
         self._caught_up = caught_up
         self._needs_bus = needs_bus
@@ -90,7 +90,7 @@ class Relay:
         self._link = Link(lambda: bus.subscribe((*CHANNELS, topics.HEALTH), process()), self, loop)
         self.after_batch: list[Callable[[], None]] = []
         for fanout in fanouts.values():
-            fanout.after_interval(self._sent)
+            fanout.after_interval(self.times.end)
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self.skipped_by_channel = self._skips.by_channel
@@ -263,13 +263,10 @@ class Relay:
     def _flush(self) -> None:
         waits = False
         for fanout in self._fanouts.values():
-            fanout.flush()
-            waits = waits or fanout.waits
+            if fanout.waits:
+                fanout.flush()
+                waits = waits or fanout.waits
         for function in self.after_batch:
             function()
         if not waits:
-            self._sent()
-
-    def _sent(self) -> None:
-        """Note the times of the batches that have just been sent."""
-        self.times.end(lambda: self.relayed)
+            self.times.end()
