@@ -178,11 +178,14 @@ class Link:
 
     def _readable(self, number: int, each: _Socket) -> None:
         """Take the messages that are ready. eventlet stops watching after an exception."""
-        self._guarded(number, partial(self._receive, number, each))
-
-    def _receive(self, number: int, each: _Socket) -> None:
         if number != self._number:
             return
+        try:
+            self._receive(number, each)
+        except BaseException as error:  # noqa: BLE001 - `_failed` raises those that must go on
+            self._failed(number, error)
+
+    def _receive(self, number: int, each: _Socket) -> None:
         messages: Sequence[Received] = each.part.receive()
         each.heard = self._now()
         if self.state is State.LIVE and messages:
@@ -225,14 +228,16 @@ class Link:
         """Call a function of connection `number`, which an error ends."""
         try:
             function()
-        except BusError as error:
-            self._lose(number, error)
-        except Exception as error:
-            self._lose(number, error)
-            log.exception("relay failed, connects again")
-        except BaseException as error:
-            self._lose(number, error)
-            raise
+        except BaseException as error:  # noqa: BLE001 - `_failed` raises those that must go on
+            self._failed(number, error)
+
+    def _failed(self, number: int, error: BaseException) -> None:
+        """End connection `number`. Raises an error that no `except Exception` stops."""
+        self._lose(number, error)
+        if not isinstance(error, Exception):
+            raise error
+        if not isinstance(error, BusError):
+            log.error("relay failed, connects again", exc_info=error)
 
     def _lose(self, number: int, error: BaseException) -> None:
         """End connection `number` because of an error, unless it has ended already."""
