@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define STORED 512 /* short results between two times with the GIL */
 
@@ -25,8 +27,8 @@ static PyObject *send_many(PyObject *module, PyObject *args) {
             int fd;
             Py_ssize_t sent;
             memcpy(&fd, (char *)fds.buf + at * sizeof(int), sizeof(int)); /* the buffer may be unaligned */
-            do
-                sent = send(fd, data.buf, data.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+            do /* without libc: in a process with threads, its send() is a cancellation point, for 20 ns */
+                sent = syscall(SYS_sendto, fd, data.buf, data.len, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
             while (sent < 0 && errno == EINTR);
             if (sent != data.len) {
                 index[found] = at;
