@@ -132,27 +132,27 @@ class Reporter:
             log.warning("the process is not removed from the registry", extra={"process_name": name, "reason": str(error)})
 
     def _tick(self) -> None:
-        parts = self._all_parts()
+        parts = self._parts()
         urgent = _urgent(parts)
         now = self._monotonic()
         pause = self._timing.large_report if self._sent_bytes > LARGE_REPORT_BYTES else 0.0
         due = self._taken is None or urgent != self._sent_urgent or now - self._sent_at >= pause
+        complete = self._complete(parts) if due else {}
         if self._taken is None:
-            self._taken = self._take_name(parts)
-        report = self._text(self._taken, parts) if due else None
+            self._taken = self._take_name(complete)
+        report = self._text(self._taken, complete) if due else None
         before = self._bus.put_process(self._taken, int(self._clock().timestamp() * 1000), report)
         if report is not None:
             self._sent_at, self._sent_bytes, self._sent_urgent = now, len(report), urgent
         self._check_holder(self._taken, before)
 
-    def _all_parts(self) -> dict[str, Any]:
-        """The parts of the process and those of every process; `metrics` may have own figures."""
-        parts = dict(self._parts())
+    def _complete(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add the parts that every process has to its own; `metrics` may have own figures."""
         metrics = {**self._stages.part(), **(parts.get("metrics") or {}), **self._families_part()}
         return {**parts, "resources": self._resources(), "metrics": metrics}
 
     def _families_part(self) -> dict[str, Any]:
-        """The part `families`, collected again after 5 s; without one if it is not reported."""
+        """The part `families`, collected again after 4 s; without one if it is not reported."""
         if self._families is not None and self._monotonic() - self._encoded_at >= ENCODE_SECONDS:
             self._encoded_at = self._monotonic()
             self._encoded = {"families": self._families()}

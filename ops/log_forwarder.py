@@ -14,6 +14,7 @@ from db.bus import Bus, LogStream
 
 LOOP = "log-forwarder"
 PAUSE_SECONDS = 0.25  # between two rounds
+IDLE_SECONDS = 1.0  # after a round without a record
 RETRY_SECONDS = 2.0  # between two attempts while Redis is away
 TIMEOUT_SECONDS = 1.5  # of one round trip
 BATCH_RECORDS = 200
@@ -31,7 +32,8 @@ class LogForwarder:
         """Send the records until `stop` is set, and then those that wait."""
         pause = PAUSE_SECONDS
         while not stop.wait(pause):
-            pause = PAUSE_SECONDS if self.send() else RETRY_SECONDS
+            busy = self._records.waits
+            pause = RETRY_SECONDS if not self.send() else PAUSE_SECONDS if busy else IDLE_SECONDS
         self.send()
 
     def send(self) -> bool:

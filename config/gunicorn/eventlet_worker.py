@@ -35,6 +35,7 @@ log = logging.getLogger("hub.worker")
 
 _TCP_NOTSENT_LOWAT = 25
 UNSENT_BYTES = 16_384  # of one client in the kernel, above which its socket takes no more
+_NOTIFY_SECONDS = 0.5  # between two signs of life for gunicorn, and the longest wait of a stop for this loop
 _IDLE_SECONDS = 60.0  # limit for the wait for a request, or for the rest of one
 _ACCEPT_SECONDS = 5.0  # longest wait for a connection, then the acceptor beats
 _CONNECTIONS_PER_TURN = 32  # accepted before other work of the loop
@@ -91,7 +92,7 @@ class EventletWorker(Worker):  # type: ignore[misc]
         while condition():
             self.notify()
             HEARTBEATS.beat("worker")
-            eventlet.sleep(0.2)
+            eventlet.sleep(_NOTIFY_SECONDS)
         self.notify()
 
     def _is_stopped(self) -> bool:

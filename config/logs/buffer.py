@@ -98,6 +98,11 @@ class LogBuffer(logging.Handler):
         bare = logging.makeLogRecord({name: record.__dict__[name] for name in _BARE})
         return self.format(bare).encode(errors="replace")
 
+    @property
+    def waits(self) -> bool:
+        """Whether a record waits."""
+        return bool(self._waiting)
+
     def take(self, most: int) -> Sequence[bytes]:
         """Remove and return the oldest records, at most `most`."""
         found: list[bytes] = []

@@ -19,6 +19,7 @@ from db.bus import BusError
 from db.timestamps import format_time, parse_time
 
 WATCH_SECONDS = 0.2
+IDLE_SECONDS = 1.0  # likewise, while no heartbeat can be missing
 SILENT_INTERVALS = 3  # without a heartbeat, then the process of the books is gone
 
 
@@ -173,10 +174,10 @@ class BookFeed:
     # in any loop
 
     def run(self, stop: threading.Event) -> None:
-        """Watch the heartbeats until `stop` is set."""
+        """Watch the heartbeats until `stop` is set. Without one there is nothing to watch."""
         while not stop.is_set():
             self.tick()
-            stop.wait(WATCH_SECONDS)
+            stop.wait(WATCH_SECONDS if self._heard is not None else IDLE_SECONDS)
 
     def tick(self) -> None:
         """Disconnect all books if the last heartbeat is too old."""

@@ -79,9 +79,15 @@ class StatusFeed:
     # the loop
 
     def run(self, stop: threading.Event) -> None:
-        """Judge the status, and read the report of the process, until `stop` is set."""
+        """Judge the status, and read the report of the process, until `stop` is set.
+
+        Without a heartbeat there is neither.
+        """
         left = 0.0
         while not stop.is_set():
+            if self._heartbeat is None:
+                stop.wait(REPORT_SECONDS)
+                continue
             if left <= 0:
                 left = REPORT_SECONDS
                 with suppress(BusError):  # the relay records the outage; the last report stays
