@@ -331,14 +331,17 @@ class Ingestion:
     def stop(self, timeout: float = 10.0) -> bool:
         """Request a stop of every source and wait at most `timeout` seconds; return True if all
         have ended.
+
+        The states are reported until the sources have ended.
         """
+        deadline = time.monotonic() + timeout
         for run in self._runs.values():
             run.stop.set()
+        for run in self._runs.values():
+            run.thread.join(max(0.0, deadline - time.monotonic()))
         self._stop.set()
         self._changed.set()
-        deadline = time.monotonic() + timeout
-        for thread in self._threads():
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._reporting.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads())
 
     def _threads(self) -> list[LongLivedThread]:

@@ -208,17 +208,24 @@ class Reporter:
         self._outage = Outage(log, "changes of sources are not published", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
-        """Watch until `stop` is set; to end the last wait at once, set `changed` too."""
+        """Watch until `stop` is set; to end the last wait at once, set `changed` too.
+
+        Changes that precede the stop are published.
+        """
         while not stop.is_set():
             self.report()
             self._changed.wait(CHECK_SECONDS)
             self._changed.clear()
+        self._publish_all()
 
     def report(self) -> None:
         """Check and publish once. Failures in a row are one outage in the log."""
-        statuses = tuple(self._statuses)  # sources come and go
-        for status in statuses:
+        for status in tuple(self._statuses):  # sources come and go
             status.check_silence()
+        self._publish_all()
+
+    def _publish_all(self) -> None:
+        statuses = tuple(self._statuses)
         if any(status.changes for status in statuses):
             self._reported()
         for status in statuses:

@@ -324,6 +324,7 @@ def test_broken_source_does_not_affect_another() -> None:
     until(lambda: {each.name: each.report()["state"] for each in ingestion.statuses} == wanted)
     assert {each.name: each.report()["ticks"] for each in ingestion.statuses} == {"good": 1, "bad": 0, "short": 2}
     assert ingestion.stop(60)  # the sources wait for it without an end
+    assert {("good", "live"), ("bad", "down"), ("short", "ended")} <= set(bus.changes)
 
 
 def test_bus_that_refuses_reports_still_receives_prices() -> None:
@@ -332,7 +333,7 @@ def test_bus_that_refuses_reports_still_receives_prices() -> None:
     ingestion = Ingestion([Endless("good")], bus, calendars=CALENDARS, max_attempts=3, clock=FakeTime().utc)
     ingestion.start()
     until(lambda: bus.bids() == ["1.11"])
-    assert ingestion.stop(5)
+    assert ingestion.stop(60)
 
 
 def test_refused_batch_repeats_trades_and_prices_together() -> None:
@@ -392,6 +393,15 @@ def test_state_changes_during_an_outage_of_the_bus_are_published_later() -> None
     assert bus.changes == [("one", "live"), ("one", "backing_off"), ("one", "live")]
 
 
+def test_last_change_before_the_stop_is_published() -> None:
+    bus, stop = MemoryBus(), threading.Event()
+    status = Status("one", FakeTime().utc, threading.Event())
+    status.change(State.DOWN, "HTTP 401")
+    stop.set()
+    Reporter(bus, [status], threading.Event()).run(stop)
+    assert bus.changes == [("one", "down")]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_source_thread_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     failed: list[str] = []
@@ -411,7 +421,7 @@ def test_source_thread_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -
     )
     ingestion.start()
     until(lambda: failed == ["ingest-good"])
-    assert ingestion.stop(5)
+    assert ingestion.stop(60)
     assert failed == ["ingest-good"]
     assert any(record.exc_info and record.levelname == "ERROR" for record in caplog.records)
 
@@ -425,7 +435,7 @@ def test_reporter_thread_that_dies_is_reported() -> None:
     ingestion.statuses[0]._stale_after = cast(float, "not a number")
     ingestion.start()
     until(lambda: failed == ["ingest-reporter"])
-    assert ingestion.stop(5)
+    assert ingestion.stop(60)
 
 
 class Market(Scripted):
