@@ -92,6 +92,7 @@ from db.messages import Trade
 from db.timestamps import format_time
 from tests.conftest import until
 from tests.standins.binance_market import milliseconds
+from tests.support.ports import free_port
 from tests.support.processes import Running
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,6 +126,7 @@ class BinanceStandIn(Running):
         options: dict[str, Any] = {
             "file": str(self._file),
             "parent": os.getpid(),
+            "stream_port": free_port(),  # stays free while `vanish` closes it
             "weight_window": weight_window,
             "streams": {"speed": speed, "missed_rate": missed_rate, "waits": waits, "micro": microseconds, "ping_interval": ping_interval},
         }

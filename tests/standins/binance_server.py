@@ -91,7 +91,7 @@ async def run(options: dict[str, Any]) -> None:
     """Serve until killed."""
     market = recorded(**options["recorded"]) if "recorded" in options else generated(**options["generated"])
     exchange = Exchange(market, Streams(market, **options["streams"]), options["weight_window"])
-    server = await exchange.streams.listen(0)
+    server = await exchange.streams.listen(options["stream_port"])
     rest = await asyncio.start_server(lambda *pair: _serve_http(exchange, *pair), "127.0.0.1", 0)
     ports = [next(iter(each.sockets)).getsockname()[1] for each in (server, rest)]
     file = Path(options["file"])

@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,7 @@ from api.access.model import Handshake
 from api.errors import ErrorCode, Refusal, Unauthorized, error_body
 from api.hub.transport.eventlet_loop import Protocol, make_socketio
 from api.hub.transport.host import Limits
+from api.hub.transport.session import Session
 from api.hub.transport.socketio_server import ClientManager
 from config.http_errors import http_error_body
 from tests.standins.ending_hub import price
@@ -165,16 +167,23 @@ class _Hub:
                 for sid in list(self.held):
                     self._send(sid, "credentials_expiring", {"expires_at": end, "in_seconds": value})
             elif name == "drop":
-                for sid in list(self.held):
-                    self.socketio.server.session_of(sid, "/").close("dropped")
+                for _, session in self._sessions():
+                    session.close("dropped")
             elif name == "end":
-                for sid in list(self.held):
-                    self._end(sid, value, request.get_json()["closing"])
+                for sid, session in self._sessions():
+                    self._end(sid, session, value, request.get_json()["closing"])
         return {}
 
-    def _end(self, sid: str, reason: str, closing: str) -> None:
-        session = self.socketio.server.session_of(sid, "/")
-        self.held.pop(sid)  # no more prices
+    def _sessions(self) -> list[tuple[str, Session]]:
+        """The clients, without those whose end this hub has not handled yet."""
+        found = []
+        for sid in list(self.held):
+            with suppress(KeyError):
+                found.append((sid, self.socketio.server.session_of(sid, "/")))
+        return found
+
+    def _end(self, sid: str, session: Session, reason: str, closing: str) -> None:
+        self.held.pop(sid, None)  # no more prices
         limited = reason == "limit"
         if closing == "packets":
             details = {"max_connections": 1, "retry_after": 0.2} if limited else {"reason": reason, "reconnect": False}

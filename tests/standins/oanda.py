@@ -56,6 +56,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.ports import free_port
+
 _ROOT = Path(__file__).parents[2]
 
 
@@ -84,10 +86,10 @@ class OandaStandIn:
             "heartbeat": heartbeat,
             "wait": wait,
             "now": now,
-            "port": 0,
+            "port": free_port(),  # stays free between `kill` and `start`
         }
         self._process: subprocess.Popen[str] | None = None
-        self._client = httpx.Client(trust_env=False, timeout=20)
+        self._client = httpx.Client(trust_env=False, timeout=60)
 
     @property
     def url(self) -> str:
