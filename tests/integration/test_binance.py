@@ -170,16 +170,16 @@ def test_recording_at_its_own_pace_arrives_whole(tmp_path: Path, bus: Bus, feed:
 
 
 def test_book_is_kept_between_batches(tmp_path: Path) -> None:
-    entries = generated(["BTCUSDT", "ETHUSDT"], trades=200, per_second=400, start_ms=1_763_424_000_000).entries
+    entries = generated(["BTCUSDT", "ETHUSDT"], trades=800, per_second=400, start_ms=1_763_424_000_000).entries
     told = [json.loads(entry.body)["data"] for entry in entries if entry.deal is None]
     known: Mapping[str, tuple[str, str]] = {}
-    with BinanceStandIn(tmp_path, trades=200, per_second=400) as exchange:
+    with BinanceStandIn(tmp_path, trades=800, per_second=400) as exchange:
         source = BinanceSource(exchange.ws_url, exchange.symbols, exchange.symbols)
         batches = trades = 0
         for raw in source.fetch(STOP):
             assert raw.books.keys() >= known.keys()
             known, batches, trades = raw.books, batches + 1, trades + len(raw.messages)
-            if trades == 200:
+            if trades == 800:
                 break
     assert batches > 2
     assert known == {each["s"]: (each["b"], each["a"]) for each in told}
@@ -257,7 +257,12 @@ def test_silent_connection_is_stale_and_then_replaced(tmp_path: Path, feed: Call
             exchange.control(misfortune)
             until(lambda: brought.link_changes >= 3, what="a second life")
             until(lambda: brought.states()[-1] == "live")
-        assert brought.states()[:5] == ["live", "stale", "backing_off", "connecting", "live"]
+        # A busy machine may make the stream stale for a moment, before and after that.
+        states = brought.states()
+        place = states.index("backing_off")
+        assert states[place - 1 : place + 3] == ["stale", "backing_off", "connecting", "live"]
+        assert states[0] == "live"
+        assert set(states[:place]) == {"live", "stale"}
         assert "silent for 1.5 s" in brought.detail("backing_off")
 
 
