@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # machine. `same` tries the same examples in every run, so that a failure is reproducible.
 _COMMON: dict[str, Any] = {
     "deadline": None,
-    "suppress_health_check": [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],
 }
 hypothesis.settings.register_profile("same", derandomize=True, max_examples=60, **_COMMON)
 hypothesis.settings.register_profile("explore", print_blob=True, **_COMMON)

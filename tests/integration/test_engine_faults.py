@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -29,6 +29,7 @@ from tests.conformance.websocket_client import CLOSE, TEXT, Closed, WebSocket, f
 from tests.conftest import settings_for, until
 from tests.support.answers import get
 from tests.support.clients import NodeClient, PythonClient
+from tests.support.examples import with_shared_fixtures
 from tests.support.hub_variants import variant
 from tests.support.processes import Breakable, Web
 
@@ -353,7 +354,7 @@ engine_packets = st.one_of(
     st.sampled_from(["", "0", "1", "2", "3", "5", "6", "7", "2probe", "5probe", "4", "40", "41", "b", "bAAA"]), st.text(max_size=10)
 )
 packets = st.lists(st.one_of(socket_packets, socket_packets, engine_packets, st.binary(max_size=20)), min_size=1, max_size=5)
-relaxed = settings(max_examples=50, deadline=None, database=None)
+relaxed = with_shared_fixtures(max_examples=50, database=None)
 
 
 def _small(value: Any) -> Any:

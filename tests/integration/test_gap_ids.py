@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from db.gaps import advance_watermark, narrow, open_gaps, reopen, report_unusable, set_state
@@ -16,6 +15,7 @@ from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.timestamps import format_time
 from db.trades import insert_trades
+from tests.support.examples import with_shared_fixtures
 from tests.support.store import trade_gaps as gaps
 
 NOW = datetime(2025, 11, 20, tzinfo=UTC)
@@ -77,7 +77,7 @@ batches = st.lists(
 )
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@with_shared_fixtures(max_examples=25)
 @given(batches=batches, rows=st.integers(1, 30))
 def test_every_id_is_stored_or_in_a_gap_in_any_order_and_with_any_times(
     store: Store, batches: list[tuple[list[tuple[int, int]], Origin, bool]], rows: int

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from db.gaps import advance_watermark, narrow, open_gaps
 from db.messages import Trade
 from db.postgres import Store
 from db.timestamps import format_time, parse_time
+from tests.support.examples import with_shared_fixtures
 from tests.support.store import put_trades, trade_gaps
 
 NOW = datetime(2025, 11, 19, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
     assert (watermarks(store), trade_gaps(store)) == ({}, [])
 
 
-@hypothesis_settings(max_examples=20, deadline=None)
+@with_shared_fixtures(max_examples=20)
 @given(
     ids=st.sets(st.integers(1, 60), min_size=1),
     later=st.sets(st.integers(1, 60)),

@@ -12,12 +12,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conformance.http_client import SECONDS, Server
 from tests.conformance.websocket_client import CLOSE, TEXT, frame
 from tests.support.access import UNKNOWN_KEY
+from tests.support.examples import with_shared_fixtures
 from tests.support.processes import Web
 
 KEY, PROOF = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # the example of RFC 6455
@@ -245,7 +246,7 @@ QUERIES = st.lists(
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=2), st.sets(NAMES, max_size=1), st.one_of(st.just(QUERY), QUERIES))
-@settings(max_examples=60, deadline=None)
+@with_shared_fixtures(max_examples=60)
 def test_result_of_any_handshake_is_the_same_on_each_way(server: Server, fields: dict[str, str], without: set[str], query: str) -> None:
     merged = {name: value for name, value in {**PLAIN, **fields}.items() if name not in without}
     data = request(merged, query)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from db.inserted import Inserted, Origin
@@ -22,12 +21,13 @@ from db.rollup import is_mine, roll_up
 from db.timestamps import format_time
 from db.trade_series import MAX_ID_STEP, climb
 from db.trades import insert_trades, latest_ids
+from tests.support.examples import with_shared_fixtures
 from tests.support.store import trade_gaps as gaps
 
 START = datetime(2025, 11, 18, 12, tzinfo=UTC)
 LATER = datetime(2025, 11, 20, tzinfo=UTC)
 TABLES = "raw_trades, prices, candles, candle_marks, gaps, trade_series, trade_watermarks"
-few = hypothesis_settings(max_examples=20, deadline=None)
+few = with_shared_fixtures(max_examples=20)
 
 
 def trade(number: int, *, symbol: str = "BTCUSDT", seconds: float | None = None, microseconds: int = 0, price: str = "2.50") -> Trade:

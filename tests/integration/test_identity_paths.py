@@ -17,7 +17,6 @@ import orjson
 import pytest
 import redis as redis_client
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
@@ -44,13 +43,14 @@ from tests.conftest import Servers
 from tests.integration.test_every_path import fill
 from tests.integration.test_file_paths import Loading
 from tests.standins.binance import BinanceStandIn
+from tests.support.examples import with_shared_fixtures
 from tests.support.store import select, trade_gaps
 
 START = datetime(2025, 11, 18, 12, tzinfo=UTC)
 LATER = datetime(2025, 11, 20, tzinfo=UTC)
 STOP = threading.Event()  # never set
 TABLES = "raw_trades, prices, candles, candle_marks, gaps, trade_series, trade_watermarks, backfills"
-few = hypothesis_settings(max_examples=15)
+few = with_shared_fixtures(max_examples=15)
 
 
 @dataclass(slots=True)

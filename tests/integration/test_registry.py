@@ -21,7 +21,6 @@ import psutil
 import pytest
 import redis as redis_client
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from api.app import create_app
@@ -43,6 +42,7 @@ from ops.status import report as status_report
 from tests.conftest import Servers, new_database, settings_for, until
 from tests.support.answers import get
 from tests.support.clients import PythonClient
+from tests.support.examples import with_shared_fixtures
 from tests.support.fake_time import FakeTime
 from tests.support.processes import Running, Web
 from tests.support.quick_system import quick_jobs, quick_web
@@ -341,7 +341,7 @@ def test_text_that_is_no_report_counts_as_missing(bus: Bus, text: bytes) -> None
     assert judge(table.expected(), NOW, own={}).failing.keys() == {"hub"}
 
 
-@examples(max_examples=50)
+@with_shared_fixtures(max_examples=50)
 @given(st.sampled_from(FIELDS), json_values, st.sampled_from(["jobs", "hub"]))
 def test_any_value_in_a_field_stops_no_reader(bus: Bus, field: str, value: Any, role: str) -> None:
     put_report(bus, f"{role}@x", now=NOW, **{field: value})

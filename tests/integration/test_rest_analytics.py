@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from api.app import create_app
@@ -27,12 +26,13 @@ from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from jobs.analytics.volatility import ESTIMATORS as ESTIMATORS_OF_THE_JOB
 from jobs.figures.hourly import ALERT
+from tests.support.examples import with_shared_fixtures
 from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected, get, read, refusal, request
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
-few = hypothesis_settings(max_examples=12, deadline=None)
+few = with_shared_fixtures(max_examples=12)
 
 
 def estimate(number: int, estimator: str, symbol: str = "EUR_USD") -> VolatilityRow:

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from api.app import create_app
@@ -29,6 +28,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.trades import insert_trades
 from tests.conftest import until
+from tests.support.examples import with_shared_fixtures
 from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected, read, request
 from tests.support.processes import Web
 
@@ -36,7 +36,7 @@ FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into an
 OHLC = ("open", "high", "low", "close")
 SOURCES = ["oanda", "trades", 'odd, "name"', "é €"]
 
-few = hypothesis_settings(max_examples=15, deadline=None)
+few = with_shared_fixtures(max_examples=15)
 
 
 def candle(number: int, symbol: str = "EUR_USD", interval: str = "1h") -> CandleRow:

@@ -14,7 +14,6 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from api.app import create_app
@@ -25,13 +24,14 @@ from db.bus import Bus
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
+from tests.support.examples import with_shared_fixtures
 
 FIRST = datetime(2014, 4, 30, 23, 59, 58, tzinfo=UTC)
 MOMENTS = [FIRST + timedelta(seconds=half / 2) for half in range(10)]  # over the border of a month, thus of a partition
 BIDS = ["1.38710", "1.3871", "100", "0.00000100", "123456789012345678.10"]
 SOURCES = ["replay:file.csv", 'odd, "name"', 'two\nlines\r\nof "it"', "back\\slash", "é€"]
 
-few = hypothesis_settings(max_examples=20, deadline=None)
+few = with_shared_fixtures(max_examples=20)
 
 
 def dense_rows() -> list[PriceRow]:

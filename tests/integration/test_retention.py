@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg2
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -35,6 +34,7 @@ from jobs.scheduler import TIMED
 from jobs.store import retention as retention_job
 from jobs.store.retention import drop_old_partitions, make_coming_partitions, retention_days
 from tests.support.book_rows import scenario_run
+from tests.support.examples import with_shared_fixtures
 
 KEEP_ALL = dict.fromkeys(TABLES, 0)
 
@@ -143,7 +143,7 @@ def test_only_wholly_older_months_are_dropped(store: Store, today: date, days: i
     assert names(store, "prices") == names(store, "candles") == months
 
 
-@hypothesis_settings(max_examples=10, deadline=None)
+@with_shared_fixtures(max_examples=10)
 @given(today=st.dates(date(2024, 1, 1), date(2027, 12, 31)), days=st.integers(1, 1000))
 def test_no_row_within_retention_is_dropped(store: Store, today: date, days: int) -> None:
     months = [f"{year}-{month:02}" for year in (2023, 2024, 2025, 2026) for month in (1, 2, 6, 12)]

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import pytest
 import redis as redis_client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -36,6 +36,7 @@ from jobs.measures.backlog import WriterBacklog
 from jobs.store.rollup import MIN_MARKS_PER_TRANSACTION, PendingCandles, RollUp
 from tests.conftest import until
 from tests.support.databases import closed_database
+from tests.support.examples import with_shared_fixtures
 from tests.support.oracles import Candle, expected_candles, stored_candles
 from tests.support.processes import ROOT, jobs
 
@@ -209,7 +210,7 @@ def _rows(draw: st.DrawFn) -> list[PriceRow | Trade]:
     return rows
 
 
-@settings(max_examples=20, deadline=None)
+@with_shared_fixtures(max_examples=20)
 @given(rows=_rows(), data=st.data())
 def test_candles_are_independent_of_order_and_batches(store: Store, rows: list[PriceRow | Trade], data: st.DataObject) -> None:
     with store.transaction() as cursor:

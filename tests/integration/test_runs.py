@@ -12,7 +12,6 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -22,6 +21,7 @@ from db.postgres import Store
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, Runner, due_before, run_once
 from jobs.scheduler import plan_anew
+from tests.support.examples import with_shared_fixtures
 
 HOURLY = CronTrigger(minute=0, timezone=UTC)
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -222,7 +222,7 @@ def test_hours_after_a_clock_that_was_ahead_are_not_missed(scheduled: Scheduled)
     assert scheduled.done[wrong:] == hours(0, 1, 2)
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@with_shared_fixtures(max_examples=15)
 @given(moves=st.lists(st.tuples(st.booleans(), st.integers(-400, 400)), max_size=6))
 def test_every_hour_runs_at_most_once_and_the_last_one_ran(scheduled: Scheduled, moves: list[tuple[bool, int]]) -> None:
     with scheduled.context.store.transaction() as cursor:

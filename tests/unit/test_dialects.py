@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
@@ -22,6 +22,7 @@ from jobs.backfill.recordings import open_recording, read
 from jobs.feeds.files.formats import names
 from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.files.text_files import Undamaged, text_lines
+from tests.support.examples import with_shared_fixtures
 
 CALENDARS = {"EUR_AUD": "fx", "EUR_USD": "fx", "EUR": "fx"}
 NOW = datetime(2025, 11, 18, tzinfo=UTC)
@@ -228,7 +229,7 @@ def test_archive_that_unpacks_to_much_is_read_in_blocks(tmp_path: Path) -> None:
     assert sum(each == line for each in text_lines(tmp_path / "large.gz")) == 50_000
 
 
-@settings(deadline=None, max_examples=60)
+@with_shared_fixtures(max_examples=60)
 @given(share=st.floats(0, 1), encoding=st.sampled_from(["utf-8", "utf-16"]))
 def test_truncated_archive_gives_its_whole_lines(tmp_path: Path, share: float, encoding: str) -> None:
     packed = gzip.compress(TEXT.encode(encoding))
@@ -247,7 +248,7 @@ def test_truncated_archive_gives_its_whole_lines(tmp_path: Path, share: float, e
     assert len(lines) >= content.decode(encoding, errors="replace").count("\n") - 1
 
 
-@settings(deadline=None, max_examples=60)
+@with_shared_fixtures(max_examples=60)
 @given(share=st.floats(0, 1), flip=st.integers(1, 255))
 def test_damaged_archive_gives_only_lines_before_the_damage(tmp_path: Path, share: float, flip: int) -> None:
     packed = bytearray(gzip.compress(TEXT.encode(), mtime=0))

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from db.messages import Trade
 from db.prices import PriceRow
 from jobs.backfill.recordings import Row
 from jobs.feeds.files.formats.model import FileRefused
+from tests.support.examples import with_shared_fixtures
 from tests.support.recordings import read_all, written
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +127,7 @@ def content(row: Row) -> Row:
 
 @pytest.mark.parametrize("name", GOOD)
 @example(garbage=["0001-01-01,,"])  # a quote by its time, without prices
-@settings(deadline=None, max_examples=80)
+@with_shared_fixtures(max_examples=80)
 @given(garbage=st.lists(pieces, max_size=8))
 def test_garbage_between_good_lines_loses_none_of_them(tmp_path: Path, name: str, garbage: list[str]) -> None:
     header, good = GOOD[name]

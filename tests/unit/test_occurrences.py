@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
@@ -23,6 +23,7 @@ from jobs.backfill.recordings import open_recording, read
 from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
+from tests.support.examples import with_shared_fixtures
 from tests.support.fake_time import FakeTime
 
 CALENDARS = {"EUR_USD": "fx", "USD_JPY": "fx"}
@@ -53,7 +54,7 @@ def quotes(file: Path, after: int = 0) -> list[tuple[int, PriceRow]]:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@with_shared_fixtures(max_examples=150)
 @given(rows=st.lists(lines, max_size=30), order=st.sampled_from(["any", "rises", "falls"]), share=st.floats(0, 1))
 def test_equal_quotes_have_the_numbers_that_pandas_counts(
     tmp_path: Path, rows: list[tuple[int, str, str, str]], order: str, share: float
@@ -74,7 +75,7 @@ def test_equal_quotes_have_the_numbers_that_pandas_counts(
     assert quotes(written(tmp_path, rows), after=found[cut - 1][0] if cut else 0) == found[cut:]
 
 
-@settings(deadline=None, max_examples=100)
+@with_shared_fixtures(max_examples=100)
 @given(rows=st.lists(lines, min_size=1, max_size=30), size=st.integers(1, 10))
 def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[int, str, str, str]], size: int) -> None:
     task = file_task(
