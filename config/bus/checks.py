@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -84,4 +86,30 @@ def _tls_problems(values: Mapping[str, Any]) -> dict[str, str]:
         problems["REDIS_TLS_KEY"] = "Needed with REDIS_TLS_CERT."
     if values["redis_tls_cert"] is None and values["redis_tls_key"] is not None:
         problems["REDIS_TLS_CERT"] = "Needed with REDIS_TLS_KEY."
+    return problems or _pem_problems(**files)
+
+
+def _pem_problems(
+    *, redis_tls_ca: Path | None = None, redis_tls_cert: Path | None = None, redis_tls_key: Path | None = None
+) -> dict[str, str]:
+    """Load the files as a connection does, which would fail at each attempt otherwise."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    problems = {}
+    if redis_tls_ca is not None:
+        try:
+            context.load_verify_locations(redis_tls_ca)
+        except OSError as error:  # `ssl.SSLError` is one
+            problems["REDIS_TLS_CA"] = f"{redis_tls_ca} cannot be read as certificates in PEM: {_reason(error)}."
+    if redis_tls_cert is not None:
+        try:
+            # Without the argument, a key with a password would wait for it at the terminal.
+            context.load_cert_chain(redis_tls_cert, redis_tls_key, password="")
+        except OSError as error:
+            problems["REDIS_TLS_KEY"] = f"{redis_tls_key} cannot be read as the key of REDIS_TLS_CERT in PEM: {_reason(error)}."
     return problems
+
+
+def _reason(error: OSError) -> str:
+    """The cause; OpenSSL has none for a key with a password and for a text without PEM."""
+    found = (error.reason or "no key without a password") if isinstance(error, ssl.SSLError) else error.strerror
+    return str(found).replace("_", " ").lower()

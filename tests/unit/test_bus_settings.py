@@ -8,6 +8,7 @@ import pytest
 
 from config.settings import Settings, SettingsError, load, mask_url
 from config.urls import seeds_of
+from tests.support.certificates import Authority
 
 SEEDS = "redis://u:word1@one:7000,redis://u:word2@two:7001"
 
@@ -66,15 +67,23 @@ def test_defaults_follow_the_mode(environ: dict[str, str], shards: int, replicas
         ({"REDIS_URL": "rediss://one", "REDIS_TLS_CA": "/nowhere/ca.pem"}, "REDIS_TLS_CA"),
         ({"REDIS_URL": "rediss://one", "REDIS_TLS_CERT": __file__}, "REDIS_TLS_KEY"),
         ({"REDIS_URL": "rediss://one", "REDIS_TLS_KEY": __file__}, "REDIS_TLS_CERT"),
+        ({"REDIS_URL": "rediss://one", "REDIS_TLS_CA": __file__}, "REDIS_TLS_CA"),
+        ({"REDIS_URL": "rediss://one", "REDIS_TLS_CERT": __file__, "REDIS_TLS_KEY": __file__}, "REDIS_TLS_KEY"),
     ],
 )
 def test_contradiction_names_its_setting(environ: dict[str, str], name: str) -> None:
     assert list(problems(**environ)) == [name]
 
 
-def test_certificate_and_key_are_files_of_the_setting() -> None:
-    chosen = settings(REDIS_URL="rediss://one", REDIS_TLS_CA=__file__, REDIS_TLS_CERT=__file__, REDIS_TLS_KEY=__file__)
-    assert (chosen.redis_tls_ca, chosen.redis_tls_cert, chosen.redis_tls_key) == (Path(__file__),) * 3
+def test_certificate_and_key_are_files_of_the_setting(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    one, other = authority.sign("one", "one"), authority.sign("other", "other")
+    environ = {"REDIS_URL": "rediss://one", "REDIS_TLS_CA": str(authority.file), "REDIS_TLS_CERT": str(one.certificate)}
+    chosen = settings(**environ, REDIS_TLS_KEY=str(one.key))
+    assert (chosen.redis_tls_ca, chosen.redis_tls_cert, chosen.redis_tls_key) == (authority.file, one.certificate, one.key)
+    assert problems(**environ, REDIS_TLS_KEY=str(other.key)) == {
+        "REDIS_TLS_KEY": f"{other.key} cannot be read as the key of REDIS_TLS_CERT in PEM: key values mismatch."
+    }
 
 
 def test_passwords_of_all_seeds_are_masked() -> None:
