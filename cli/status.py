@@ -123,7 +123,8 @@ def _show_registry(console: Console, report: dict[str, Any]) -> None:
         console.print(table)
     for url, answers in report["hubs"].items():
         if not answers:
-            console.print(f"hub {url} does not answer", style="red", highlight=False, markup=False)
+            text = f"hub {url} does not answer /hub/health with 200; a drained hub stays so until it is restarted"
+            console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _words(name: str, value: Any) -> str:
