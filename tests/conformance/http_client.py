@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-SECONDS = 10.0  # a deadline that only a broken server reaches
+SECONDS = 60.0  # a deadline that only a broken server reaches
 
 # Refusals of a request: status, code of Engine.IO and message.
 UNKNOWN_TRANSPORT = (400, 0, "Transport unknown")

@@ -93,12 +93,12 @@ def send_canaries(system: Up) -> None:
     for method, url, path in sent:
         query = f"{'&' if '?' in path else '?'}token={SENT}"
         for target, headers in ((path, HEADERS), (path, {**HEADERS, "X-API-Key": ""}), (path + query, {})):
-            status, _ = running.send(method, url, target, None if method == "GET" else "{", headers, seconds=20)
+            status, _ = running.send(method, url, target, None if method == "GET" else "{", headers, seconds=60)
             assert 400 <= status < 500 or status == 200, (method, target, status)
 
 
 def health(system: Up, path: str) -> dict[str, Any]:
-    _, body = get(system.run["rest"], path, seconds=20)
+    _, body = get(system.run["rest"], path)
     return dict(json.loads(body))
 
 
@@ -159,7 +159,7 @@ def readable_paths(system: Up) -> list[str]:
 
 def answer(system: Up, path: str) -> str:
     """The text of an answer; of log records, all that are kept."""
-    _, body = get(system.run["rest"], path + ("?level=DEBUG&limit=1000" if "logs" in path else ""), seconds=20)
+    _, body = get(system.run["rest"], path + ("?level=DEBUG&limit=1000" if "logs" in path else ""))
     return body.decode()
 
 

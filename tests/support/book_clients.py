@@ -62,7 +62,7 @@ class Watcher:
     """Our blocking client with its handlers; `items` are all books and states in order."""
 
     def __init__(self, url: str) -> None:
-        self.client = Client(url, timeout=30)
+        self.client = Client(url, timeout=60)
         self.items: list[Book | BookState] = []
         self.heartbeats: list[ServerHeartbeat] = []
         self.changes: list[ScenarioChanged] = []
