@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -118,6 +119,24 @@ def test_accepted_socket_has_the_options_of_the_listener() -> None:
             with accepted:
                 options = [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_NODELAY, 25)]
     assert options == [1, 16_384]
+
+
+@pytest.mark.parametrize("first", [b"GET", b""], ids=["bytes", "silent"])
+def test_connection_is_accepted_with_its_first_bytes_and_a_silent_one_later(first: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        eventlet_worker.set_options(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            assert not select.select([listener], [], [], 0)[0], "it waits for its first bytes"
+            client.send(first)
+            assert select.select([listener], [], [], 20)[0]
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.setblocking(False)
+                if first:
+                    assert accepted.recv(16, socket.MSG_PEEK) == first
+                client.send(b"later")
+                assert select.select([accepted], [], [], 20)[0]
+                assert accepted.recv(16) == first + b"later"
 
 
 def test_system_without_the_option_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
