@@ -4,12 +4,15 @@ Replaced parts (tests/unit/test_hooks.py fails if a new version changes one of t
 
 - `engineio.Server.handle_request`, `send`, `send_packet`, `disconnect`, `transport` and the dict
   `sockets`: a session has neither a writer greenlet nor a ping greenlet; one clock serves all;
+- `engineio.Server.generate_id`: random numbers are read in blocks;
 - the methods of `socketio.Server` that `api/hub/transport/socketio_server.py` lists.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -47,6 +50,9 @@ UNAUTHORIZED_CODE = 4401
 _NO_ENVIRON: dict[str, Any] = {}  # python-socketio keeps one per client; a real one has 5 KB, and none is read
 
 
+_ID_BYTES, _RANDOM_BYTES = 12, 12 * 64
+
+
 class EngineServer(engineio.Server):  # type: ignore[misc]
     """Sessions over long-polling and WebSocket; the `Host` of each session.
 
@@ -54,6 +60,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     `detach`. `authenticator` checks the credentials in headers; with None they are not checked.
     `audit` receives refusals of later requests. Other options go to python-engineio.
     """
+
+    sequence_number: int  # of python-engineio, the end of the next id
 
     def __init__(
         self,
@@ -71,6 +79,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     ) -> None:
         pings = {"ping_interval": limits.ping_interval, "ping_timeout": limits.ping_timeout}
         super().__init__(**pings, max_http_buffer_size=limits.max_message_bytes, **options)
+        self._random = b""  # for the next ids
         self.loop = loop
         self.limits = limits
         self.sockets: dict[str, Session] = {}  # sid -> session
@@ -91,6 +100,18 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self._deadlines = Deadlines(now, limits, self.defer)
         self.each_tick: list[Callable[[], None]] = []  # called by the clock too
         loop.every(limits.tick_seconds, self.tick)
+
+    def generate_id(self) -> str:
+        """Return an id that nobody can guess, for a session or a client.
+
+        As python-engineio makes it, but with random bytes of a block: each read of the kernel's
+        random numbers is a system call.
+        """
+        if len(self._random) < _ID_BYTES:
+            self._random = secrets.token_bytes(_RANDOM_BYTES)
+        taken, self._random = self._random[:_ID_BYTES], self._random[_ID_BYTES:]
+        self.sequence_number = (self.sequence_number + 1) & 0xFFFFFF
+        return base64.urlsafe_b64encode(taken + self.sequence_number.to_bytes(3, "big")).decode()
 
     def handle_request(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one HTTP request of `/socket.io/`, or turn its connection into a WebSocket."""
