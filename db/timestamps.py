@@ -21,7 +21,9 @@ def utc_now() -> datetime:
 
 def format_time(moment: datetime) -> str:
     """An aware datetime as `2025-11-18T12:34:56.789123Z`: the contract form."""
-    return moment.astimezone(UTC).isoformat("T", "microseconds")[: -len("+00:00")] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat("T", "microseconds")[: -len("+00:00")] + "Z"
 
 
 def parse_time(text: str) -> datetime:
