@@ -430,7 +430,7 @@ FAULTS = {
     "appendfsync": Fault("Redis", WARNING, config("appendfsync", "everysec"), "now: everysec", "redis.conf: appendfsync always"),
     "subscribers": Fault(
         "Redis", WARNING, config("client-output-buffer-limit", "pubsub 33554432 8388608 60"), "33,554,432 bytes behind",
-        "client-output-buffer-limit pubsub 64mb",
+        "client-output-buffer-limit pubsub 256mb 64mb 60",
     ),
     "cluster": Fault("Redis", WARNING, cluster, "cluster mode", "cluster-enabled no"),
     "config refused": Fault("Redis", UNKNOWN, refused_config, "`appendfsync` cannot be checked", "docs/deployment.md"),
