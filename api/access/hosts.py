@@ -6,7 +6,7 @@ A page whose name resolves to this machine (DNS rebinding) sends its own name as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -46,14 +46,14 @@ class Hosts:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = LOOPBACK | {canonical(name) for name in names}
 
-    def allow(self, header: str | None, local: str) -> bool:
+    def allow(self, header: str | None, local: Callable[[], str]) -> bool:
         """Return True for a request with this Host header.
 
-        `local` is the local address of the connection. It is accepted too: a server that is bound
-        to all addresses is reached by any of them.
+        `local()` is the local address of the connection, which the kernel may have to return. It is
+        accepted too: a server that is bound to all addresses is reached by any of them.
         """
         name = host_name(header)
-        return name is not None and (name in self._names or name == canonical(local))
+        return name is not None and (name in self._names or name == canonical(local()))
 
 
 class Origins:

@@ -24,7 +24,7 @@ def register(app: Flask, hosts: Hosts, origins: Origins, refused: RefusedOrigins
 
     def check() -> Response | None:
         host, origin = request.headers.get("Host"), request.headers.get("Origin")
-        if request.path not in OPEN_PATHS and not hosts.allow(host, request.environ.get("SERVER_NAME", "")):
+        if request.path not in OPEN_PATHS and not hosts.allow(host, lambda: request.environ.get("SERVER_NAME", "")):
             counts.refused(HOST)
             raise ApiError(403, ErrorCode.FORBIDDEN, "the host is not allowed: see ALLOWED_HOSTS")
         if origin is None:

@@ -57,7 +57,7 @@ HOSTS = Hosts((OWN, "[2001:DB8::0:5]", "0.0.0.0"))  # noqa: S104 - a bind host
     ],
 )
 def test_host_is_allowed_if_its_name_is_ours(header: str | None, allowed: bool) -> None:
-    assert HOSTS.allow(header, f"::ffff:{LOCAL}") is allowed
+    assert HOSTS.allow(header, lambda: f"::ffff:{LOCAL}") is allowed
 
 
 @given(st.text(max_size=30))

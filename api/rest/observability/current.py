@@ -71,5 +71,5 @@ class CurrentMetrics:
             environ["REQUEST_METHOD"] == "GET"
             and not environ.get("QUERY_STRING")
             and "HTTP_ORIGIN" not in environ
-            and self._hosts.allow(environ.get("HTTP_HOST"), environ.get("SERVER_NAME", ""))
+            and self._hosts.allow(environ.get("HTTP_HOST"), lambda: environ.get("SERVER_NAME", ""))
         )

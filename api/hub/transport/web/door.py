@@ -37,7 +37,9 @@ class Door:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_ORIGIN")
         try:
-            more = self.check(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_HOST"), origin, environ.get("SERVER_NAME", ""))
+            more = self.check(
+                path, environ.get("QUERY_STRING", ""), environ.get("HTTP_HOST"), origin, lambda: environ.get("SERVER_NAME", "")
+            )
         except Refused as refusal:
             start_response(refusal.status, answer_headers(refusal.kind, refusal.body, refusal.headers))
             return [refusal.body]
@@ -46,10 +48,10 @@ class Door:
         more = more + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])
         return self._application(environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))
 
-    def check(self, path: str, query: str, host: str | None, origin: str | None, local: str) -> list[tuple[str, str]]:
+    def check(self, path: str, query: str, host: str | None, origin: str | None, local: Callable[[], str]) -> list[tuple[str, str]]:
         """Return the CORS headers of the answer. Raises `Refused`.
 
-        `local` is the address of our end of the connection.
+        `local()` is the address of our end of the connection.
         """
         if path not in OPEN_PATHS and not self._hosts.allow(host, local):
             self._counts.refused(HOST)

@@ -83,7 +83,7 @@ class EarlyCredentials:
     def _refuse(self, refusal: Refusal, head: Head, local: Callable[[], str], closes: bool) -> Early | None:
         """Return the answer to a request from an allowed host and origin; None for another one."""
         host, origin = head.get("host"), head.get("origin")
-        if not self._hosts.allow(host, local()) or (origin is not None and not self._origins.allow(origin, host)):
+        if not self._hosts.allow(host, local) or (origin is not None and not self._origins.allow(origin, host)):
             return None
         closes = closes or not OF_BODIES.isdisjoint(head.values)  # a body is not read
         usual = isinstance(refusal, Unauthorized) and refusal.sent

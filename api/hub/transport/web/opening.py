@@ -26,7 +26,7 @@ class Opening(NamedTuple):
     """A request that opens a session over `transport`.
 
     `headers` has names in lower case: the kept ones and those of a WebSocket handshake. `peer` is
-    the address of the client's end of the connection, `local` that of ours. `presented` is the
+    the address of the client's end of the connection, `local()` that of ours. `presented` is the
     result of an earlier check of the credential, which `headers` then lack.
     """
 
@@ -34,14 +34,14 @@ class Opening(NamedTuple):
     query: str
     headers: Mapping[str, str]
     peer: str
-    local: str
+    local: Callable[[], str]
     presented: Presented | None = None
 
 
 def opening_of(environ: Mapping[str, Any], transport: str) -> Opening:
     """Return the facts of a request in the form of WSGI."""
-    query, peer, local = environ.get("QUERY_STRING", ""), environ.get("REMOTE_ADDR", ""), environ.get("SERVER_NAME", "")
-    return Opening(transport, query, handshake_headers(environ), peer, local, environ.get(PRESENTED))
+    query, peer = environ.get("QUERY_STRING", ""), environ.get("REMOTE_ADDR", "")
+    return Opening(transport, query, handshake_headers(environ), peer, lambda: environ.get("SERVER_NAME", ""), environ.get(PRESENTED))
 
 
 def opens_websocket(environ: Mapping[str, Any]) -> bool:
@@ -54,7 +54,7 @@ def read_opening(data: bytes, peer: str, local: Callable[[], str]) -> tuple[Open
     """Return the WebSocket handshake that `data` begins with, and the length of its head.
 
     None for every other request: one of another kind, one that is incomplete, and one with an
-    unusual line, which the HTTP server reads. `local()` is called for a handshake alone.
+    unusual line, which the HTTP server reads.
     """
     line = _request_line(data)
     if line is None or not _names_websocket(query := line[1].decode()):
@@ -65,7 +65,7 @@ def read_opening(data: bytes, peer: str, local: Callable[[], str]) -> tuple[Open
     head = read_head(data[line.end() : end])
     if head is None or not OF_BODIES.isdisjoint(head.values) or not is_upgrade(head.values):
         return None
-    return Opening("websocket", query, head.values, peer, local()), end
+    return Opening("websocket", query, head.values, peer, local), end
 
 
 @lru_cache(maxsize=_MAX_REMEMBERED)
