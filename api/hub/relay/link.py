@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from api.hub.transport.websocket import Listener, Loop
 from config.pacing import Outage, backoff
@@ -132,7 +132,7 @@ class Link:
 
     def _work(self, number: int) -> None:
         try:
-            self._guarded(number, partial(self._connect_and_empty, number))
+            self._guarded(number, self._connect_and_empty, number)
         finally:
             self._working = False
 
@@ -178,14 +178,11 @@ class Link:
 
     def _readable(self, number: int, each: _Socket) -> None:
         """Take the messages that are ready. eventlet stops watching after an exception."""
-        if number != self._number:
-            return
-        try:
-            self._receive(number, each)
-        except BaseException as error:  # noqa: BLE001 - `_failed` raises those that must go on
-            self._failed(number, error)
+        self._guarded(number, self._receive, number, each)
 
     def _receive(self, number: int, each: _Socket) -> None:
+        if number != self._number:
+            return
         messages: Sequence[Received] = each.part.receive()
         each.heard = self._now()
         if self.state is State.LIVE and messages:
@@ -224,20 +221,18 @@ class Link:
 
     # losses
 
-    def _guarded(self, number: int, function: Callable[[], None]) -> None:
+    def _guarded(self, number: int, function: Callable[..., None], *arguments: Any) -> None:
         """Call a function of connection `number`, which an error ends."""
         try:
-            function()
-        except BaseException as error:  # noqa: BLE001 - `_failed` raises those that must go on
-            self._failed(number, error)
-
-    def _failed(self, number: int, error: BaseException) -> None:
-        """End connection `number`. Raises an error that no `except Exception` stops."""
-        self._lose(number, error)
-        if not isinstance(error, Exception):
-            raise error
-        if not isinstance(error, BusError):
-            log.error("relay failed, connects again", exc_info=error)
+            function(*arguments)
+        except BusError as error:
+            self._lose(number, error)
+        except Exception as error:
+            self._lose(number, error)
+            log.exception("relay failed, connects again")
+        except BaseException as error:
+            self._lose(number, error)
+            raise
 
     def _lose(self, number: int, error: BaseException) -> None:
         """End connection `number` because of an error, unless it has ended already."""
