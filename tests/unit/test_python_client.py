@@ -6,6 +6,7 @@ No socket is involved.
 from __future__ import annotations
 
 import ast
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -26,6 +27,7 @@ from tickwire_client.messages import Connected, Item, Position
 from tickwire_client.positions import Positions
 from tickwire_client.rest import default_rest_url, resolve_time
 from tickwire_client.session import Session
+from tickwire_client.sockets import make_socket
 from tickwire_client.stream import Stream
 
 from api.access.model import Handshake, OpenAuthenticator
@@ -679,3 +681,15 @@ def test_instrument_without_a_message_resumes_in_the_epoch_that_the_hub_has_sent
     positions.joined("USD_JPY", None, None)  # of an older hub, which has one epoch for all
     expected = {"EUR_USD": ("own", 0), "GBP_USD": ("other", 4), "USD_JPY": ("other", 0)}
     assert positions.since(expected) == {name: {"epoch": epoch, "seq": seq} for name, (epoch, seq) in expected.items()}
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_end_of_a_connection_without_a_reader_waits_for_none(transport: str) -> None:
+    """python-engineio is connected before its reader exists: a user may close the client then."""
+    engine = make_socket(5.0, []).eio
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        engine.queue, engine.ws = engine.create_queue(), ours
+        engine.state, engine.current_transport = "connected", transport
+        engine.disconnect()
+    assert engine.state == "disconnected"

@@ -76,12 +76,13 @@ def _end_at_once(engine: Any) -> None:
     """Let the hub end the session without a delay.
 
     python-engineio waits for the end of its reader, also in the reader's thread, which handles the
-    packets of the hub. It then drops the item that ends its writer, for which the reader waits.
+    packets of the hub, and while it connects, when there is no reader yet. It then drops the item
+    that ends its writer, for which the reader waits.
     """
     end = engine.disconnect
 
     def disconnect(abort: bool = False, reason: str | None = None) -> None:
-        end(abort or engine.read_loop_task is threading.current_thread(), reason)
+        end(abort or engine.read_loop_task in (None, threading.current_thread()), reason)
         engine.queue.put(None)
 
     engine.disconnect = disconnect
