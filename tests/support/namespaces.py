@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from tests.support.network import changing
+
 _MOST_NETWORKS = 250  # one /24 each
 
 
@@ -46,8 +48,10 @@ class Network:
         self._bridge = _bridge(self._number)
         self.hosts: dict[str, Host] = {}
         self.address = self._address(1)
-        _ip("address", "add", f"{self.address}/24", "dev", self._bridge)
-        _ip("link", "set", self._bridge, "up")
+        _ip("link", "set", self._bridge, "addrgenmode", "none")
+        with changing():
+            _ip("address", "add", f"{self.address}/24", "dev", self._bridge)
+            _ip("link", "set", self._bridge, "up")
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +67,7 @@ class Network:
         _ip("netns", "add", host.namespace)
         self.hosts[name] = host
         _ip("link", "add", host.link, "type", "veth", "peer", "name", inside)
+        _ip("link", "set", host.link, "addrgenmode", "none")  # the only address here is that of the bridge
         _ip("link", "set", inside, "netns", host.namespace, "name", "eth0")
         _ip("link", "set", host.link, "master", self._bridge, "up")
         for words in (("link", "set", "lo", "up"), ("address", "add", f"{host.address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
@@ -88,7 +93,8 @@ class Network:
         for host in self.hosts.values():
             _run("link", "delete", host.link)
             _run("netns", "delete", host.namespace)
-        _run("link", "delete", self._bridge)
+        with changing():
+            _run("link", "delete", self._bridge)
 
     def _address(self, host: int) -> str:
         return f"10.213.{self._number}.{host}"

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.support.network import unchanged
 from tests.support.polling import PATIENCE
 
 TIMEOUT_MS = 30_000 * PATIENCE
@@ -75,7 +76,7 @@ class Chromium:
     @contextmanager
     def opened(self, **options: Any) -> Iterator[Pages]:
         """Yield the pages of one test, and close them. `options` are those of their contexts."""
-        with self.used():
+        with unchanged(), self.used():
             pages = Pages(self._browser, options)
             try:
                 yield pages
