@@ -130,11 +130,15 @@ def test_metrics_are_those_of_the_stored_gaps_and_the_refreshes(live: Live) -> N
     assert lags["queue"] >= updates - 2
 
 
+def rows_of_both_books(live: Live) -> list[BookTop | BookSnapshotRow]:
+    """Wait for rows of both kinds of both books, and return all."""
+    both = {(kind, symbol) for kind in (BookTop, BookSnapshotRow) for symbol in ("BTCUSDT", "ETHUSDT")}
+    until(lambda: {(type(row), row.symbol) for row in live.rows()} == both, 20, lambda: f"rows of both books, not {live.rows()}")
+    return live.rows()
+
+
 def test_rows_for_the_store_and_the_report_are_those_of_live_books(live: Live) -> None:
-    until(lambda: {type(row) for row in live.rows()} == {BookTop, BookSnapshotRow}, 20, "rows of both kinds")
-    tops = [row for row in live.rows() if isinstance(row, BookTop)]
-    snapshots = [row for row in live.rows() if isinstance(row, BookSnapshotRow)]
-    assert {each.symbol for each in tops} == {each.symbol for each in snapshots} == {"BTCUSDT", "ETHUSDT"}
+    tops = [row for row in rows_of_both_books(live) if isinstance(row, BookTop)]
     assert {each.state for each in tops} == {"live"}
     assert len(tops) == len({(each.symbol, each.time) for each in tops})
     until(lambda: "binance-depth" in live.part("sources"), 20, "the report")
@@ -146,7 +150,7 @@ def test_rows_for_the_store_and_the_report_are_those_of_live_books(live: Live) -
 
 def test_rows_reach_the_store_and_its_readers(live: Live) -> None:
     """The writer of the jobs process takes what the process of the books has appended."""
-    both = live.rows()
+    both = rows_of_both_books(live)
     appended = [row for row in both if row.symbol == "BTCUSDT"]
     stop = threading.Event()
     writer = threading.Thread(target=Writer(live.bus, live.store, BatchRule(100, 50), BookQueue(live.bus, utc_now)).run, args=(stop,))
