@@ -55,7 +55,8 @@ from tests.standins.oanda import OandaStandIn
 from tests.support.store import stored_trades as stored
 from tests.support.store import trade_gaps as gaps
 
-BASE = (utc_now() - timedelta(hours=1)).replace(microsecond=0)
+NOW = utc_now()
+BASE = (NOW - timedelta(hours=1)).replace(microsecond=0)
 PAST, FUTURE = "2001-10-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z"
 BEFORE_FX = "1970-12-31T23:59:59.999999Z"
 NOT_A_DECIMAL = "1e25"  # too many digits, also as plain ones
@@ -99,7 +100,7 @@ _FLAT = {"o": "1.1", "h": "1.1", "l": "1.1", "c": "1.1"}
 BAD_CANDLES: list[tuple[str, dict[str, Any]]] = [
     ("time_too_old", {"time": "1970-06-01T00:00:00.000000000Z"}),
     ("time_in_future", {"time": "2099-06-01T00:00:00.000000000Z"}),
-    ("not_ended", {"time": f"{utc_now():%Y-%m-%dT%H}:00:00.000000000Z", "complete": True}),
+    ("not_ended", {"time": f"{NOW:%Y-%m-%dT%H}:00:00.000000000Z", "complete": True}),
     ("bad_candle", {"time": f"{BASE - timedelta(hours=30):%Y-%m-%dT%H}:30:00.000000000Z"}),
     ("bad_candle", {"mid": {**_FLAT, "h": "1.0"}}),
     ("bad_candle", {"bid": {**_FLAT, "l": "1.2"}}),
@@ -397,7 +398,10 @@ FIRST_HOUR = BASE.replace(minute=0, second=0) - timedelta(hours=26)
 
 @contextmanager
 def broker_with(place: Place, changes: Sequence[dict[str, Any]]) -> Iterator[OandaHistory]:
-    """The history of a broker with a candle for each of these, one an hour."""
+    """The history of a broker with a candle for each of these, one an hour.
+
+    Its clock stands still: the hour that has not ended would end during the run.
+    """
     file = place.folder / "EUR_USD_H1.csv"
     header = "time,volume," + ",".join(f"{side}_{part}" for side in ("mid", "bid", "ask") for part in "ohlc")
     hours = [FIRST_HOUR + number * timedelta(hours=1) for number in range(len(changes))]
@@ -406,7 +410,7 @@ def broker_with(place: Place, changes: Sequence[dict[str, Any]]) -> Iterator[Oan
         for hour, changed in zip(hours, changes, strict=True):
             if changed:
                 oanda.control(do="bad_candle", time=format_time(hour), changes=changed)
-        history = OandaHistory(JsonClient(oanda.url, headers=request_headers(oanda.token)))
+        history = OandaHistory(JsonClient(oanda.url, headers=request_headers(oanda.token)), clock=lambda: NOW)
         yield history
 
 
