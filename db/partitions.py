@@ -61,13 +61,12 @@ def keep_days(cursor: Cursor, table: str, days: int) -> None:
 def _make(cursor: Cursor, table: str, spans: Iterable[str], statement: str) -> None:
     wanted = {_name(table, span): span for span in spans}
     cursor.execute("SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL", (list(wanted),))
-    if not (missing := sorted(name for (name,) in cursor.fetchall())):
+    if not cursor.fetchall() or not _is_partitioned(cursor, table):
         return
-    if not _is_partitioned(cursor, table):
-        return
-    # One transaction creates partitions at a time. A transaction that waited finds them created.
+    # One transaction creates partitions at a time. A transaction that waited finds them created. It
+    # looks into the table, because the cache of `to_regclass` may have the state before the wait.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('months of ' || %s))", (table,))
-    for name in missing:
+    for name in sorted(wanted.keys() - _partitions(cursor, table)):
         cursor.execute(statement, (table, wanted[name]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ from db.instruments import track_instrument, tracked_symbols
 from db.partitions import DAILY, MONTHLY, make_days, make_months, partitions_before
 from db.postgres import Store
 from jobs.store.retention import delete_old_rows, drop_old_partitions, make_coming_partitions, retention_days, row_days
-from tests.conftest import Servers
+from tests.conftest import Servers, until
 from tests.support.servers import as_role
 from tests.support.store import select
 
@@ -152,6 +153,34 @@ def test_day_contains_the_times_of_its_day_in_utc(store: Store) -> None:
         cursor.execute("INSERT INTO metrics_system_1s (time) VALUES ('2025-11-18T00:00:00Z'), ('2025-11-18T23:59:59Z')")
         cursor.execute("SELECT DISTINCT tableoid::regclass::text FROM metrics_system_1s")
         assert cursor.fetchall() == [("metrics_system_1s_2025_11_18",)]
+
+
+def test_transaction_that_waited_for_the_partitions_of_another_one_continues(database_url: str, store: Store) -> None:
+    """The one that waits has looked for the tables before, in a session that has made others."""
+    waiting = Store(database_url, pool_max=1)
+    errors: list[Exception] = []
+
+    def make() -> None:
+        try:
+            with waiting.transaction() as cursor:
+                make_days(cursor, "metrics_system_1s", ["2024-02-29"])
+        except Exception as error:  # noqa: BLE001 - the assertion below shows it
+            errors.append(error)
+
+    try:
+        with waiting.transaction() as cursor:
+            make_days(cursor, "metrics_system_1s", ["2024-02-26", "2024-02-27"])
+        with store.transaction() as cursor:
+            make_days(cursor, "metrics_system_1s", ["2024-02-29"])
+            thread = threading.Thread(target=make)
+            thread.start()
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            until(lambda: run(database_url, locks) == [(1,)])
+        thread.join(60)
+        assert (thread.is_alive(), errors) == (False, [])
+        assert names(store, "metrics_system_1s") == ["2024_02_26", "2024_02_27", "2024_02_29"]
+    finally:
+        waiting.close()
 
 
 @pytest.mark.parametrize("call", ["make_day('fills', '2025-01-01')", "make_day('metrics_market_1s', '2025-01-01; DROP TABLE fills')"])
