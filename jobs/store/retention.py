@@ -81,11 +81,11 @@ def make_coming_partitions(store: Store, today: date) -> None:
     months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
     days = {(today + timedelta(days=ahead)).isoformat() for ahead in range(3)}
     try:
-        with store.transaction() as cursor:
-            for table in MONTHLY:
-                make_months(cursor, table, months)
-            for table in DAILY:
-                make_days(cursor, table, days)
+        # A transaction for each table holds one lock only. One for all tables could be in a
+        # deadlock with a roll-up, which makes partitions of two tables.
+        for table in (*MONTHLY, *DAILY):
+            with store.transaction() as cursor:
+                make_days(cursor, table, days) if table in DAILY else make_months(cursor, table, months)
     except StoreError as error:
         log.warning("partitions are not made ahead; the writer makes them on demand: %s", error)
 

@@ -183,6 +183,27 @@ def test_transaction_that_waited_for_the_partitions_of_another_one_continues(dat
         waiting.close()
 
 
+def test_partitions_are_made_ahead_beside_a_transaction_that_makes_those_of_two_tables(
+    database_url: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the roll-up of metrics does in the first minutes of a system."""
+    ahead = Store(database_url, pool_max=1)
+    thread = threading.Thread(target=make_coming_partitions, args=(ahead, date(2024, 2, 29)))
+    try:
+        with store.transaction() as cursor:
+            make_months(cursor, "metrics_market_1h", ["2024-02"])
+            thread.start()
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            until(lambda: run(database_url, locks) == [(1,)])
+            make_months(cursor, "metrics_market_1m", ["2024-02"])
+        thread.join(60)
+        assert (thread.is_alive(), caplog.messages) == (False, [])
+        assert {tuple(names(store, table)) for table in MONTHLY} == {("2024_02", "2024_03")}
+        assert {tuple(names(store, table)) for table in DAILY} == {("2024_02_29", "2024_03_01", "2024_03_02")}
+    finally:
+        ahead.close()
+
+
 @pytest.mark.parametrize("call", ["make_day('fills', '2025-01-01')", "make_day('metrics_market_1s', '2025-01-01; DROP TABLE fills')"])
 def test_days_of_other_tables_are_refused(store: Store, call: str) -> None:
     with pytest.raises(psycopg2.errors.RaiseException), store.transaction() as cursor:
