@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,17 @@ from tests.support.ports import free_port
 from tests.support.servers import as_role
 
 ROOT = Path(__file__).parents[2]
+
+
+def noon_zone(now: datetime) -> str:
+    """Return the name of a zone in which it is noon, up to an hour."""
+    east = 12 - now.astimezone(UTC).hour
+    return f"Etc/GMT{-east:+d}"  # POSIX counts hours to the west
+
+
+# The day of the observer does not end between the reports of a test and its assertions. All
+# processes have the same zone, as days of two zones would differ.
+OBS_DAY_ZONE = noon_zone(datetime.now(UTC))
 
 
 @contextmanager
@@ -178,7 +190,7 @@ def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
     """Return the servers and directories of these settings as variables, for a role of the store.
 
     There is no source, and retention is off: recordings of any age stay. A stopped hub closes all
-    clients at once, as under `up`.
+    clients at once, as under `up`. It is noon in the zone of the observer's day.
     """
     return {
         **{f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")},
@@ -186,6 +198,7 @@ def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
         "REDIS_URL": str(settings.redis_url),
         "HUB_DATA_DIR": str(settings.hub_data_dir),
         "SOURCES": "",
+        "OBS_DAY_ZONE": OBS_DAY_ZONE,
         "HUB_DRAIN_DELAY": "0",
         "HUB_DRAIN_SECONDS": "0",
     }
