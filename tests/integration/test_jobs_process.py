@@ -166,11 +166,14 @@ def manage(settings: Settings) -> Manage:
 
 @pytest.fixture
 def last_hour(store: Store, raw_redis: redis_client.Redis) -> datetime:
-    """Return the last full hour; store 40 candles up to it, volatile ones of EUR_USD only."""
+    """Return an hour that has ended; store 40 candles up to it, volatile ones of BTCUSDT only.
+
+    Both instruments trade on every day of the week.
+    """
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
     closes = [("1.1", "1.2"), ("1.2", "1.1")] * 20
-    put(store, [candle("EUR_USD", hour - (40 - number) * HOUR, (one, "1.2", "1.1", two)) for number, (one, two) in enumerate(closes)])
-    put(store, [candle("GBP_USD", hour - (40 - number) * HOUR, ("1.3", "1.3", "1.3", "1.3")) for number in range(40)])
+    put(store, [candle("BTCUSDT", hour - (40 - number) * HOUR, (one, "1.2", "1.1", two)) for number, (one, two) in enumerate(closes)])
+    put(store, [candle("ETHUSDT", hour - (40 - number) * HOUR, ("1.3", "1.3", "1.3", "1.3")) for number in range(40)])
     return hour
 
 
@@ -180,16 +183,16 @@ def test_subscriber_receives_the_messages_of_a_run_by_hand(
 ) -> None:
     as_of = format_time(last_hour)
     with Web("hub", settings, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
-        client.call("subscribe", {"pairs": ["EUR_USD"]})
+        client.call("subscribe", {"pairs": ["BTCUSDT"]})
         done = manage("run", "hourly_job", "--as-of", as_of)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"hourly_job for {as_of}: 14 rows in ")
         ready = [client.wait("data_ready", number) for number in (1, 2)]
         assert [(each["data_type"], each["as_of"]) for each in ready] == [("hourly_candles", as_of), ("volatility", as_of)]
         alert = client.wait("volatility_alert")
-        assert (alert["instrument"], alert["severity"], alert["threshold"]) == ("EUR_USD", "critical", 0.04)
+        assert (alert["instrument"], alert["severity"], alert["threshold"]) == ("BTCUSDT", "critical", 0.04)
         price = client.wait("price_update")
-        assert (price["instrument"], price["price"]["mid"], price["price"]["time"]) == ("EUR_USD", "1.1", as_of)
+        assert (price["instrument"], price["price"]["mid"], price["price"]["time"]) == ("BTCUSDT", "1.1", as_of)
         with jobs(settings, tmp_path / "jobs.log") as process:  # stores the published prices and runs the due jobs
             until(lambda: bus.unstored() == 0, 60)
             assert manage("run", "hourly_job", "--as-of", as_of).returncode == 0
