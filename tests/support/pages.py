@@ -40,8 +40,12 @@ _VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) =>
 
 
 def executable() -> str | None:
-    """Return the path of Chromium; None if the machine has none."""
-    return shutil.which("chromium")
+    """Return the path of Chromium; None if the machine has none.
+
+    The headless shell comes first: it has no interface of its own, which costs `chromium` a third
+    of its CPU.
+    """
+    return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
 def require_chromium() -> str:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("chromium", "curl", "haproxy", "ip", "logrotate", "nginx", "pgbouncer", "redis-server")
-PACKAGES = "chromium curl fonts-dejavu-core haproxy iproute2 logrotate nginx pgbouncer redis-server"
+PROGRAMS = ("chromium-headless-shell", "curl", "haproxy", "ip", "logrotate", "nginx", "pgbouncer", "redis-server")
+PACKAGES = "chromium-headless-shell curl fonts-dejavu-core haproxy iproute2 logrotate nginx pgbouncer redis-server"
 INSTALL = ["apt-get update", f"apt-get install -y --no-install-recommends {PACKAGES}"]
 TESTS = ["make check", "make test"]
 POLICY = "#!/bin/sh exit 101"
@@ -57,7 +57,7 @@ def test_policy_of_the_machine_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", INSTALL)
-def test_a_failed_installation_without_chromium_ends_the_run(tmp_path: Path, failing: str) -> None:
+def test_a_failed_installation_without_a_browser_ends_the_run(tmp_path: Path, failing: str) -> None:
     code, calls = run(tmp_path, "apt-get", "make", failing=f'"{failing}"', CI="true")
     assert code == 100
     assert calls == [*INSTALL, POLICY][: 1 if failing == INSTALL[0] else 3]
@@ -65,8 +65,9 @@ def test_a_failed_installation_without_chromium_ends_the_run(tmp_path: Path, fai
 
 
 @pytest.mark.parametrize("failing", INSTALL)
-def test_tests_run_without_the_other_packages(tmp_path: Path, failing: str) -> None:
-    code, calls = run(tmp_path, "apt-get", "make", "chromium", failing=f'"{failing}"', CI="true")
+@pytest.mark.parametrize("browser", ["chromium", "chromium-headless-shell"])
+def test_tests_run_without_the_other_packages(tmp_path: Path, browser: str, failing: str) -> None:
+    code, calls = run(tmp_path, "apt-get", "make", browser, failing=f'"{failing}"', CI="true")
     assert (code, calls[-2:]) == (0, TESTS)
     assert not (tmp_path / "policy-rc.d").exists()
 

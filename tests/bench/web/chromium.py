@@ -146,7 +146,7 @@ def _cpu_of(process: psutil.Process) -> float:
 
 def executable() -> str:
     """Return the path of Chromium. Raises `BenchError` if the machine has none."""
-    if found := shutil.which("chromium"):
+    if found := shutil.which("chromium") or shutil.which("chromium-headless-shell"):
         return found
     raise BenchError("there is no Chromium on this machine: install the package chromium")
 

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     wanted = parser.parse_args(arguments)
     path = executable()
     if path is None:
-        sys.exit("there is no Chromium on this machine: apt-get install chromium fonts-dejavu-core")
+        sys.exit("there is no Chromium on this machine: apt-get install chromium-headless-shell fonts-dejavu-core")
     texts: dict[str, str] = {}
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as main_stage, ExitStack() as stack:
