@@ -20,11 +20,16 @@ from tests.bench.frames import PRICE_PREFIX, server_frame
 from tests.support.polling import until
 from tests.support.ports import free_port
 
-try:
-    FLOOR = compiled("peers/floor.c")
-except NoCompiler as error:
-    pytest.skip(str(error), allow_module_level=True)
 CONFIRMED = server_frame(b'42["subscription_confirmed",{}]')
+
+
+@pytest.fixture(autouse=True, scope="module")
+def program() -> None:
+    """Compile the floor, or skip the tests. Only the worker of this file needs it."""
+    try:
+        compiled("peers/floor.c")
+    except NoCompiler as error:
+        pytest.skip(str(error))
 
 
 def reply(body: bytes) -> bytes:
@@ -53,7 +58,7 @@ def floor(folder: Path, *options: str) -> Iterator[tuple[int, socket.socket]]:
     listener.listen()
     listener.settimeout(60)
     environ = {**os.environ, "REDIS_URL": f"unix://user:word@{path}?db=0"}
-    with listener, subprocess.Popen([FLOOR, str(port), *options], env=environ) as popen:
+    with listener, subprocess.Popen([compiled("peers/floor.c"), str(port), *options], env=environ) as popen:
         try:
             redis, _ = listener.accept()
             with redis:

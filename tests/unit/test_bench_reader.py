@@ -16,11 +16,16 @@ from tests.bench.compiler import NoCompiler, compiled
 from tests.bench.frames import PRICE_PREFIX, client_frame, server_frame
 from tests.bench.reader import Reader
 
-try:
-    LIBRARY = compiled("reader.c", shared=True)
-except NoCompiler as error:
-    pytest.skip(str(error), allow_module_level=True)
 PUBLISHED = 1763469296.789123
+
+
+@pytest.fixture(autouse=True, scope="module")
+def library() -> None:
+    """Compile the reader, or skip the tests. Only the worker of this file needs it."""
+    try:
+        compiled("reader.c", shared=True)
+    except NoCompiler as error:
+        pytest.skip(str(error))
 
 
 def body(topic: str = "A", seq: int = 1, mid: str = "1.5", time: str = "2025-11-18T12:34:56.789123Z") -> bytes:
@@ -45,7 +50,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.reader = Reader(
-            LIBRARY,
+            compiled("reader.c", shared=True),
             lambda number, payload: self.others.append((number, payload)),
             lambda number, reason: self.lost.append((number, reason)),
             lambda number, text: self.holes.append((number, text)),
