@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -243,13 +244,16 @@ def test_sql_and_python_agree_on_candle_bounds(store: Store) -> None:
         "SELECT m, candle_start(%(kind)s, %(interval)s, m), candle_end(%(kind)s, %(interval)s, candle_start(%(kind)s, %(interval)s, m))"
         " FROM unnest(%(moments)s::timestamptz[]) AS m"
     )
+    end_of = cache(candle_end)  # of the many moments of a candle
     with store.transaction() as cursor:
-        for kind in ("fx", "crypto", ""):
+        # Only the kind "fx" follows the clocks of New York. The others have every fifth moment: a
+        # week has 336 half hours, so that each one occurs in one of five weeks.
+        for kind, chosen in (("fx", moments), ("crypto", moments[::5]), ("", moments[::5])):
             for interval in INTERVALS:
-                cursor.execute(query, {"kind": kind, "interval": interval, "moments": moments})
+                cursor.execute(query, {"kind": kind, "interval": interval, "moments": chosen})
                 for moment, start, end in cursor.fetchall():
                     assert start == candle_start(kind, interval, moment)
-                    assert end == candle_end(kind, interval, start)
+                    assert end == end_of(kind, interval, start)
                     assert start <= moment < end
 
 
