@@ -279,8 +279,9 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
 )
 def test_answers_conform_to_the_document(described: Any, path: str, method: str, mode: GenerationMode) -> None:
     operation = described[path][method]
+    examples = 10 if mode is GenerationMode.NEGATIVE else 25
 
-    @hypothesis_settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @hypothesis_settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         case.call_and_validate(checks=CHECKS)
