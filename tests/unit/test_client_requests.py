@@ -38,11 +38,11 @@ def test_all_fields_of_the_contract_are_accepted(row: ClientEvent) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.parametrize("name", ["Pairs", "instruments", "_", ""])
-def test_unknown_field_is_refused_with_the_known_names(row: ClientEvent, name: str) -> None:
+def test_unknown_field_is_refused_with_the_known_names(row: ClientEvent) -> None:
     accepted = f"use {', '.join(row.request.fields)}" if row.request.fields else "this event takes none"
-    found = refusal(row, {**payload_of(row.namespace, row.name), name: 1})
-    assert (str(found), found.details) == (f"Invalid {name}.", {name: [f"Unknown field: {accepted}."]})
+    for name in ("Pairs", "instruments", "_", ""):
+        found = refusal(row, {**payload_of(row.namespace, row.name), name: 1})
+        assert (str(found), found.details) == (f"Invalid {name}.", {name: [f"Unknown field: {accepted}."]})
 
 
 def test_unknown_field_of_a_position_is_refused() -> None:

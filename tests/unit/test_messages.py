@@ -76,10 +76,14 @@ anything = st.recursive(
 
 def kind(channel: str, body: object) -> str:
     """Return the kind of the `BadMessage`; fail if the message is good."""
-    with pytest.raises(BadMessage) as caught:
+    refused = None
+    try:
         decode(channel, body if isinstance(body, bytes) else orjson.dumps(body), KNOWN)
-    assert str(caught.value)
-    return caught.value.kind
+    except BadMessage as error:
+        refused = error
+    assert refused is not None, f"{channel} accepts {body!r:.300}"
+    assert str(refused)
+    return refused.kind
 
 
 @pytest.mark.parametrize("channel", topics.relayed())
@@ -108,25 +112,25 @@ def test_bytes_of_a_message_are_unchanged() -> None:
     assert decode(topics.PRICES, body, KNOWN).body is body
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b"", "not_json"),
-        (b"hello", "not_json"),
-        (b"\xff\xfe", "not_json"),
-        (b'{"a":NaN}', "not_json"),
-        (b"[" * 60_000, "not_json"),
-        (b'{"a":' * 10_000, "not_json"),
-        (b"[]", "not_an_object"),
-        (b"null", "not_an_object"),
-        (b'"text"', "not_an_object"),
-        (b"5", "not_an_object"),
-        (b"{}", "schema"),
-    ],
-)
+MALFORMED = [
+    (b"", "not_json"),
+    (b"hello", "not_json"),
+    (b"\xff\xfe", "not_json"),
+    (b'{"a":NaN}', "not_json"),
+    (b"[" * 60_000, "not_json"),
+    (b'{"a":' * 10_000, "not_json"),
+    (b"[]", "not_an_object"),
+    (b"null", "not_an_object"),
+    (b'"text"', "not_an_object"),
+    (b"5", "not_an_object"),
+    (b"{}", "schema"),
+]
+
+
 @pytest.mark.parametrize("channel", topics.relayed())
-def test_malformed_message_is_refused_with_its_kind(channel: str, body: bytes, expected: str) -> None:
-    assert kind(channel, body) == expected
+def test_malformed_message_is_refused_with_its_kind(channel: str) -> None:
+    for body, expected in MALFORMED:
+        assert kind(channel, body) == expected, body[:20]
     assert kind(channel, b" " * (CHANNELS[channel].max_bytes + 1)) == "too_large"
 
 
@@ -147,35 +151,35 @@ def test_message_without_a_required_field_is_refused(channel: str) -> None:
             assert kind(channel, {**LEAST[channel], name: wrong}) == "schema"
 
 
-@pytest.mark.parametrize(
-    ("channel", "change"),
-    [
-        *((topics.PRICES, {"price": {**PRICE, name: bad}}) for name in ("bid", "ask", "mid") for bad in NO_DECIMALS),
-        *((topics.PRICES, {"price": {**PRICE, "time": bad}}) for bad in ("yesterday", 5, "", "0001-01-01T00:00:00+01:00")),
-        *((topics.METRICS, {"strings": {"strategy": bad}}) for bad in ("", "[]", "{", '{"a":NaN}', 5, None)),
-        (topics.METRICS, {"seq": -1}),
-        (topics.OBSERVABILITY_EVENTS, {"timestamp": "now"}),
-        (topics.VOLATILITY_ALERTS, {"severity": "mild"}),
-        (topics.VOLATILITY_ALERTS, {"volatility": "high"}),
-        (topics.CORRELATION_ALERTS, {"correlation": None}),
-        (topics.DATA_READY, {"data_type": ""}),
-        (topics.DATA_READY, {"instruments": "EUR_USD"}),
-        (topics.DATA_READY, {"as_of": "soon"}),
-        *((topics.DATA_READY, {"timestamp": bad}) for bad in (5, "", None)),
-        *((topics.PRICES, {"epoch": "e", "seq": bad}) for bad in (0, -1, 1.5, "1", True, 2**53 + 1)),
-        *((topics.PRICES, {"epoch": bad, "seq": 1}) for bad in ("", 5, "x" * 65)),
-        *((topics.CANDLES, {"interval": bad}) for bad in ("2m", "", "1M", 60, ["1m"])),
-        *((topics.CANDLES, {"candle": {**CANDLE, name: bad}}) for name in DECIMALS for bad in NO_DECIMALS),
-        *((topics.CANDLES, {"candle": {**CANDLE, name: bad}}) for name in ("start_time", "end_time") for bad in ("soon", 5, None)),
-        *((topics.CANDLES, {"candle": {**CANDLE, "complete": bad}}) for bad in (0, 1, "true", None)),
-        *((topics.CANDLES, {"candle": {**CANDLE, "trades": bad}}) for bad in (-1, 1.5, "1", True)),
-        *((topics.CANDLES, {"candle": {key: value for key, value in CANDLE.items() if key != name}}) for name in CANDLE),
-        (topics.PRICES, {"seq": 1}),  # one without the other has no position
-        (topics.PRICES, {"epoch": "e"}),
-    ],
-)  # fmt: skip
-def test_field_that_violates_the_schema_is_refused(channel: str, change: dict[str, Any]) -> None:
-    assert kind(channel, {**LEAST[channel], **change}) == "schema"
+VIOLATIONS: list[tuple[str, dict[str, Any]]] = [
+    *((topics.PRICES, {"price": {**PRICE, name: bad}}) for name in ("bid", "ask", "mid") for bad in NO_DECIMALS),
+    *((topics.PRICES, {"price": {**PRICE, "time": bad}}) for bad in ("yesterday", 5, "", "0001-01-01T00:00:00+01:00")),
+    *((topics.METRICS, {"strings": {"strategy": bad}}) for bad in ("", "[]", "{", '{"a":NaN}', 5, None)),
+    (topics.METRICS, {"seq": -1}),
+    (topics.OBSERVABILITY_EVENTS, {"timestamp": "now"}),
+    (topics.VOLATILITY_ALERTS, {"severity": "mild"}),
+    (topics.VOLATILITY_ALERTS, {"volatility": "high"}),
+    (topics.CORRELATION_ALERTS, {"correlation": None}),
+    (topics.DATA_READY, {"data_type": ""}),
+    (topics.DATA_READY, {"instruments": "EUR_USD"}),
+    (topics.DATA_READY, {"as_of": "soon"}),
+    *((topics.DATA_READY, {"timestamp": bad}) for bad in (5, "", None)),
+    *((topics.PRICES, {"epoch": "e", "seq": bad}) for bad in (0, -1, 1.5, "1", True, 2**53 + 1)),
+    *((topics.PRICES, {"epoch": bad, "seq": 1}) for bad in ("", 5, "x" * 65)),
+    *((topics.CANDLES, {"interval": bad}) for bad in ("2m", "", "1M", 60, ["1m"])),
+    *((topics.CANDLES, {"candle": {**CANDLE, name: bad}}) for name in DECIMALS for bad in NO_DECIMALS),
+    *((topics.CANDLES, {"candle": {**CANDLE, name: bad}}) for name in ("start_time", "end_time") for bad in ("soon", 5, None)),
+    *((topics.CANDLES, {"candle": {**CANDLE, "complete": bad}}) for bad in (0, 1, "true", None)),
+    *((topics.CANDLES, {"candle": {**CANDLE, "trades": bad}}) for bad in (-1, 1.5, "1", True)),
+    *((topics.CANDLES, {"candle": {key: value for key, value in CANDLE.items() if key != name}}) for name in CANDLE),
+    (topics.PRICES, {"seq": 1}),  # one without the other has no position
+    (topics.PRICES, {"epoch": "e"}),
+]
+
+
+def test_field_that_violates_the_schema_is_refused() -> None:
+    for channel, change in VIOLATIONS:
+        assert kind(channel, {**LEAST[channel], **change}) == "schema", (channel, change)
 
 
 @pytest.mark.parametrize("interval", INTERVALS)

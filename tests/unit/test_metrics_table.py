@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 import yaml
 
 from config.metrics import METRICS, TABLE, Metric
@@ -39,13 +38,13 @@ def test_counters_alone_end_with_total_and_units_are_base_units() -> None:
     assert [row.name for row in TABLE if row.name.endswith(("_bucket", "_sum", "_count", "_created"))] == []
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_help_is_one_sentence_with_the_unit(row: Metric) -> None:
-    assert row.help.endswith(".")
-    assert ". " not in row.help
-    for suffix, words in WORDS_OF_UNITS.items():
-        if row.name.removesuffix("_total").endswith(suffix):
-            assert re.search(words, row.help)
+def test_help_is_one_sentence_with_the_unit() -> None:
+    for row in TABLE:
+        assert row.help.endswith("."), row.name
+        assert ". " not in row.help, row.name
+        for suffix, words in WORDS_OF_UNITS.items():
+            if row.name.removesuffix("_total").endswith(suffix):
+                assert re.search(words, row.help), row.name
 
 
 def test_labels_are_no_reserved_names() -> None:

@@ -307,19 +307,21 @@ def test_frames_before_the_socket_are_sent_first(owner: Owner) -> None:
     assert len(socket.sent) == 1
 
 
-@pytest.mark.parametrize("taken", range(2 * PRICE_SIZE + 1))
-def test_partly_sent_frame_continues_at_its_next_byte(taken: int, owner: Owner) -> None:
-    outbox, socket = opened(owner, taken)
-    frames = [price("EUR_USD", 1), price("EUR_USD", 2), price("EUR_USD", 3)]
-    push(outbox, frames)
-    assert owner.calls == {"blocked": 1}
-    assert outbox.size == 3 * PRICE_SIZE - taken
-    calls = len(socket.sent)
-    outbox.put(price("EUR_USD", 4))
-    assert len(socket.sent) == calls, "a full socket gets no further send() before it is writable"
-    socket.room = 10**6
-    outbox.drain()
-    assert [payload for _, payload in read_by_client(socket.taken)] == [price("EUR_USD", seq).packet for seq in (1, 2, 3, 4)]
+def test_partly_sent_frame_continues_at_its_next_byte() -> None:
+    for taken in range(2 * PRICE_SIZE + 1):
+        owner, of_case = Owner(), f"{taken} bytes taken"
+        outbox, socket = opened(owner, taken)
+        frames = [price("EUR_USD", 1), price("EUR_USD", 2), price("EUR_USD", 3)]
+        push(outbox, frames)
+        assert owner.calls == {"blocked": 1}, of_case
+        assert outbox.size == 3 * PRICE_SIZE - taken, of_case
+        calls = len(socket.sent)
+        outbox.put(price("EUR_USD", 4))
+        assert len(socket.sent) == calls, f"{of_case}: a full socket gets no further send() before it is writable"
+        socket.room = 10**6
+        outbox.drain()
+        received = [payload for _, payload in read_by_client(socket.taken)]
+        assert received == [price("EUR_USD", seq).packet for seq in (1, 2, 3, 4)], of_case
 
 
 def test_notice_is_sent_once_after_all_frames(owner: Owner) -> None:

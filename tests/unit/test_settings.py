@@ -360,15 +360,15 @@ def test_rates_and_networks_are_parsed() -> None:
 
 @pytest.mark.parametrize("mark", ["/", "#", "?", "@", "%", "/#?@%", "[", "\u2100", "\n", " "])
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
-@pytest.mark.parametrize("password", ["SECRET{}QUIET", "1234{}QUIET", "{}QUIET", "SECRET{}"])
-def test_error_of_a_url_names_the_variable_alone(name: str, mark: str, password: str) -> None:
+def test_error_of_a_url_names_the_variable_alone(name: str, mark: str) -> None:
     scheme = name.partition("_")[0].lower().replace("database", "postgresql")
-    secret = password.format(mark)
-    found = problems(**{name: f"{scheme}://user:{secret}@host.example:6000/0", "API_PORT": "x"})
-    assert set(found) == {name, "API_PORT"}
-    for start in range(len(secret) - 3):
-        assert secret[start : start + 4] not in str(found)
-    assert "host.example" not in str(found)
+    for password in ("SECRET{}QUIET", "1234{}QUIET", "{}QUIET", "SECRET{}"):
+        secret = password.format(mark)
+        found = problems(**{name: f"{scheme}://user:{secret}@host.example:6000/0", "API_PORT": "x"})
+        assert set(found) == {name, "API_PORT"}, password
+        for start in range(len(secret) - 3):
+            assert secret[start : start + 4] not in str(found), password
+        assert "host.example" not in str(found), password
 
 
 @pytest.mark.parametrize(
