@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,7 @@ def insert_event(cursor: Cursor, event: AccessEvent) -> None:
     cursor.execute(_INSERT, _values(event))
 
 
-def write_counts(cursor: Cursor, events: Iterable[AccessEvent], uses: Mapping[str, datetime]) -> list[AccessEvent]:
+def write_counts(cursor: Cursor, events: Sequence[AccessEvent], uses: Mapping[str, datetime]) -> list[AccessEvent]:
     """Insert the rows of a process, and set the last use of keys (key id -> time).
 
     A key has one row for its first use from an address, also if several processes send it. Returns
@@ -50,6 +50,7 @@ def write_counts(cursor: Cursor, events: Iterable[AccessEvent], uses: Mapping[st
     cursor.execute("SET TRANSACTION READ WRITE")  # the role of hub and REST reads by default
     try:
         first = []
+        _lock_first_uses(cursor, events)
         for event in events:
             if event.action != NEW_ADDRESS:
                 insert_event(cursor, event)
@@ -59,6 +60,12 @@ def write_counts(cursor: Cursor, events: Iterable[AccessEvent], uses: Mapping[st
     except (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.UndefinedTable) as error:
         raise StoreError(f"{first_line(error)}: run `python manage.py migrate`") from error
     return first
+
+
+def _lock_first_uses(cursor: Cursor, events: Iterable[AccessEvent]) -> None:
+    """Let one transaction at a time insert first uses: each looks for the rows of the others."""
+    if any(event.action == NEW_ADDRESS for event in events):
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire first uses'))")
 
 
 def _insert_first_use(cursor: Cursor, event: AccessEvent) -> bool:

@@ -114,14 +114,16 @@ def expire_key(cursor: Cursor, key_id: str, expires: datetime) -> int:
 def note_uses(cursor: Cursor, uses: Mapping[str, datetime]) -> None:
     """Set the last use of each key, if its present value is at least a minute older.
 
-    The transaction must be one that may write.
+    The transaction must be one that may write. Rows are locked in the order of their ids:
+    processes that note uses of the same keys wait for each other, without a deadlock.
     """
     if not uses:
         return
     execute_values(
         cursor,
-        "UPDATE api_keys SET last_used = used.at FROM (VALUES %s) AS used (id, at)"
-        " WHERE api_keys.id = used.id AND (last_used IS NULL OR last_used <= used.at - interval '1 minute')",
+        "WITH used (id, at) AS (VALUES %s), due AS (SELECT k.id, used.at FROM api_keys k JOIN used USING (id)"
+        " WHERE k.last_used IS NULL OR k.last_used <= used.at - interval '1 minute' ORDER BY k.id FOR NO KEY UPDATE OF k)"
+        " UPDATE api_keys SET last_used = due.at FROM due WHERE api_keys.id = due.id",
         list(uses.items()),
         template="(%s, %s::timestamptz)",
     )
