@@ -90,7 +90,7 @@ def run_timed(feeding: Feeding, context: JobContext) -> None:
     """
     context = replace(context, prepared=threading.Event())
     runners = [Runner(job, context) for job in TIMED.values()]
-    scheduler, started = _scheduler(runners)
+    scheduler, started = _scheduler(runners, context)
     watch = ClockSteps(context.clock, time.monotonic, lambda: plan_anew(scheduler, runners, context))
     threads = [
         _thread(context, partial(_lead, feeding, context), "lead", may_return=True),
@@ -152,12 +152,12 @@ class BeatingScheduler(BlockingScheduler):  # type: ignore[misc]
         return super()._process_jobs()
 
 
-def _scheduler(runners: Sequence[Runner]) -> tuple[BeatingScheduler, threading.Event]:
+def _scheduler(runners: Sequence[Runner], context: JobContext) -> tuple[BeatingScheduler, threading.Event]:
     """A scheduler of these jobs, and an event that is set as soon as the scheduler runs."""
     scheduler = BeatingScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
     for runner in runners:
-        job = runner.job
-        scheduler.add_job(runner.run_due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
+        job, due = runner.job, partial(_run_due, runner, context)
+        scheduler.add_job(due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
     started = threading.Event()
     scheduler.add_listener(lambda event: started.set(), EVENT_SCHEDULER_STARTED)
     return scheduler, started
@@ -174,6 +174,15 @@ def plan_anew(scheduler: BaseScheduler, runners: Sequence[Runner], context: JobC
 
 def _run_missed(runner: Runner, stop: threading.Event) -> None:
     runner.catch_up()
+
+
+def _run_due(runner: Runner, context: JobContext) -> None:
+    """Run the job at its time, unless the past of a first start is being made.
+
+    The run would succeed without candles, and `_catch_up` would not repeat it.
+    """
+    if context.prepared.is_set():
+        runner.run_due()
 
 
 def _catch_up(runner: Runner, context: JobContext) -> None:

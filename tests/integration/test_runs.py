@@ -20,7 +20,7 @@ from db.job_runs import begin_run
 from db.postgres import Store
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, Runner, due_before, run_once
-from jobs.scheduler import plan_anew
+from jobs.scheduler import _catch_up, _scheduler, plan_anew
 from tests.support.examples import with_shared_fixtures
 
 HOURLY = CronTrigger(minute=0, timezone=UTC)
@@ -133,6 +133,26 @@ def test_stop_ends_the_wait_for_the_next_attempt(settings: Settings, bus: Bus, s
     work.stop.set()
     with pytest.raises(JobFailed, match="stopped"):
         run_once(replace(job(run), retry_seconds=3600.0), work, NOON)
+
+
+def test_job_that_is_due_while_the_past_is_made_runs_after_that(settings: Settings, bus: Bus, store: Store) -> None:
+    """A first start some seconds before the full hour: the run would have no candles."""
+    done: list[datetime] = []
+
+    def run(_: JobContext, as_of: datetime) -> int:
+        done.append(as_of)
+        return 0
+
+    work = work_at(settings, bus, store, NOON)
+    runner = Runner(job(run), work)
+    scheduler, _ = _scheduler([runner], work)
+    due = scheduler.get_job("test").func
+    due()
+    assert done == []
+    work.prepared.set()
+    _catch_up(runner, work)
+    due()
+    assert done == [NOON]
 
 
 # the clock is set
