@@ -7,11 +7,12 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -83,10 +84,10 @@ def admitted(said: Sequence[Trade]) -> list[Trade]:
 # the recording
 
 
-def recording(symbol: str) -> Iterator[bytes]:
+@cache
+def recording(symbol: str) -> Sequence[bytes]:
     with gzip.open(RECORDINGS[symbol], "rb") as lines:
-        for line in lines:
-            yield line.strip().partition(b" ")[2]
+        return [line.strip().partition(b" ")[2] for line in lines]
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,11 @@ def complete() -> Floats:
 def oracle(method: str, returns: Floats, minimum: int) -> Floats:
     if method != "ewma":
         return pd.DataFrame(returns.T).corr("spearman" if method == "spearman" else "pearson", min_periods=minimum).to_numpy()
-    return np.array([[pandas_ewma(first, second, minimum) for second in returns] for first in returns])
+    # Of a pair and its reverse, pandas computes the same products: each pair is computed once.
+    found = np.empty((len(returns), len(returns)))
+    for one, two in combinations_with_replacement(range(len(returns)), 2):
+        found[one, two] = found[two, one] = pandas_ewma(returns[one], returns[two], minimum)
+    return found
 
 
 def pandas_ewma(first: Floats, second: Floats, minimum: int) -> float:
