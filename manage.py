@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # modules are no garbage, and each search visits all of them
+
 from importlib import import_module
 
 import click
@@ -44,6 +49,8 @@ class Commands(click.Group):
             return None
         module, name = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"cli.{module}"), name)
+        gc.freeze()
+        gc.enable()
         return command
 
 

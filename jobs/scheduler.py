@@ -9,6 +9,11 @@ if __name__ == "__main__" and __spec__ is None:  # `python jobs/scheduler.py`, w
     os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     os.execv(sys.executable, [sys.executable, "-m", "jobs.scheduler", *sys.argv[1:]])  # noqa: S606
 
+if __name__ == "__main__":
+    import gc
+
+    gc.disable()  # modules are no garbage, and each search visits all of them
+
 import logging
 import os
 import socket

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import gc
+
+    gc.disable()  # modules are no garbage, and each search visits all of them
+
 import logging
 import threading
 import time
@@ -18,6 +23,7 @@ from jobs.books.process.report import ActingBooks, BooksReport
 from jobs.feeds.binance.depth import depth_source
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
+from jobs.runtime.garbage import collect_rarely
 from jobs.runtime.threads import run_loops
 from ops import metrics_endpoint, startup
 
@@ -41,6 +47,7 @@ def run(context: BooksContext, acting: ActingBooks, over: threading.Event) -> No
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election."""
     started_at = time.monotonic()
+    collect_rarely()
     stop = end_in_order()
     started = startup.start("books")
     config = started.settings

@@ -10,5 +10,10 @@ OBJECTS_PER_COLLECTION = 50_000
 
 
 def collect_rarely() -> None:
-    """Search for garbage less often than Python does by default."""
+    """Search for garbage less often than Python does by default, and not among the modules.
+
+    An entry point stops the search while it imports its modules. This function starts it again.
+    """
+    gc.freeze()
     gc.set_threshold(OBJECTS_PER_COLLECTION)
+    gc.enable()
