@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from marshmallow import ValidationError
-from marshmallow.fields import Field, Str
-
-from config.fields import Items
+from config.fields import items_of
+from config.process.kinds import Kind, PlainText
 
 _CURRENCY = r"[A-Z][A-Z0-9]{1,9}"
 _is_currency = re.compile(_CURRENCY).fullmatch
@@ -40,46 +38,43 @@ def limits_of(text: str) -> AlertLimits:
     return AlertLimits(warning, critical)
 
 
-class AlertLimitsText(Field[AlertLimits]):
+class AlertLimitsText(Kind[AlertLimits]):
     """Two thresholds, WARNING/CRITICAL: `80/90`."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> AlertLimits:
-        try:
-            return limits_of(value)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
+    def _value(self, text: str) -> AlertLimits:
+        return limits_of(text)
 
 
-class Currency(Str):
+class Currency(PlainText):
     """The name of a currency, as instruments have it: `USD`, `USDT`."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not _is_currency(value):
-            raise ValidationError(f"{value!r:.40} is not a currency such as USD or USDT.")
-        return str(value)
+    def _value(self, text: str) -> str:
+        if not _is_currency(text):
+            raise ValueError(f"{text!r:.40} is not a currency such as USD or USDT.")
+        return text
 
 
-class CurrencyParity(Items):
+class CurrencyParity(Kind[Mapping[str, str]]):
     """A comma list of equal currencies: `USDT=USD,USDC=USD`. Each name on the left occurs once."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+    def _value(self, text: str) -> dict[str, str]:
         found: dict[str, str] = {}
-        for item in super()._deserialize(value, attr, data, **kwargs):
+        for item in items_of(text):
             if (match := _parity(item)) is None or match[1] == match[2]:
-                raise ValidationError(f"{item!r:.40} is not of the form USDT=USD.")
+                raise ValueError(f"{item!r:.40} is not of the form USDT=USD.")
             if match[1] in found:
-                raise ValidationError(f"{match[1]} is given more than once.")
+                raise ValueError(f"{match[1]} is given more than once.")
             found[match[1]] = match[2]
         if chained := sorted(found.keys() & set(found.values())):
-            raise ValidationError(f"{chained[0]} is on both sides: name one currency for all that are equal.")
+            raise ValueError(f"{chained[0]} is on both sides: name one currency for all that are equal.")
         return found
 
 
-class Zone(Field[ZoneInfo]):
+class Zone(Kind[ZoneInfo]):
     """The name of a time zone: `UTC`, `Europe/Berlin`."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
+    def _value(self, text: str) -> ZoneInfo:
         try:
-            return ZoneInfo(value)
+            return ZoneInfo(text)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValidationError(f"{value!r:.40} is not a time zone such as UTC or Europe/Berlin.") from None
+            raise ValueError(f"{text!r:.40} is not a time zone such as UTC or Europe/Berlin.") from None
