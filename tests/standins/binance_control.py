@@ -115,14 +115,14 @@ def _act(exchange: Exchange, do: str, command: dict[str, Any]) -> None:
     elif do == "weight":
         exchange.used_weight = command.get("used")
     elif do == "vanish":
-        exchange.away = True
+        exchange.away.set()
         loop.call_later(command.get("seconds", 1.0), lambda: _return(exchange))
     else:
         raise ApiError(400, 0, f"unknown command: {do}")
 
 
 def _return(exchange: Exchange) -> None:
-    exchange.away = False
+    exchange.away.clear()
 
 
 def depth(exchange: Exchange, call: Call) -> Any:

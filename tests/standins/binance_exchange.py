@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ class Exchange:
     short_pages: int = 0
     short_size: int = 0
     bad_items: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # (symbol, id) -> changed fields
-    away: bool = False
+    away: asyncio.Event = field(default_factory=asyncio.Event)  # set while it refuses all requests
     depth_refusals: Refusals = field(default_factory=Refusals)  # of snapshots alone
     used_weight: int | None = None  # the reported one; None: the real one
     depth: DepthBooks = field(init=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 from http import HTTPStatus
@@ -29,7 +30,7 @@ _FOREVER = 3600.0  # seconds; longer than any test
 async def _serve_http(exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
         while (call := await _read_call(reader)) is not None:
-            if exchange.away and call.path not in CONTROL_ROUTES:
+            if exchange.away.is_set() and call.path not in CONTROL_ROUTES:
                 writer.transport.abort()
                 return
             try:
@@ -70,12 +71,11 @@ async def _read_call(reader: asyncio.StreamReader) -> Call | None:
 async def _keep_streams(exchange: Exchange, server: Server, port: int) -> None:
     """Serve the streams; while the exchange is away, drop all links and refuse connections."""
     while True:
-        while not exchange.away:
-            await asyncio.sleep(0.01)
+        await exchange.away.wait()
         exchange.streams.drop()
         server.close()
         await server.wait_closed()
-        while exchange.away:
+        while exchange.away.is_set():
             await asyncio.sleep(0.01)
         server = await exchange.streams.listen(port)
 
@@ -89,7 +89,10 @@ async def _exit_with(parent: int) -> None:
 
 async def run(options: dict[str, Any]) -> None:
     """Serve until killed."""
+    gc.disable()  # a recording is 75,000 messages, none of which is garbage
     market = recorded(**options["recorded"]) if "recorded" in options else generated(**options["generated"])
+    gc.freeze()
+    gc.enable()
     exchange = Exchange(market, Streams(market, **options["streams"]), options["weight_window"])
     server = await exchange.streams.listen(options["stream_port"])
     rest = await asyncio.start_server(lambda *pair: _serve_http(exchange, *pair), "127.0.0.1", 0)

@@ -24,6 +24,8 @@ from tests.standins.binance_market import Market, combined
 # market -> paths of combined streams; futures have no books outside /public since 2026-04-23
 STREAM_PATHS = {"spot": ("/stream",), "usdm": ("/public/stream",)}
 CHUNK = 500  # messages in one write
+_STEP_SECONDS = 0.004  # between two steps of a market that plays
+_IDLE_SECONDS = 0.03  # ... that waits for a client or a command, or is over
 GARBAGE = (
     b"not json",
     b"[1,2]",
@@ -196,7 +198,8 @@ class Streams:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._progress.wait(), 0.05)
             return
-        await asyncio.sleep(0.004)
+        is_over = self.position == len(self.market.entries)
+        await asyncio.sleep(_IDLE_SECONDS if is_over or not self.playing else _STEP_SECONDS)
 
     def _live(self) -> list[Link]:
         return [link for link in self.links if not link.stalled]

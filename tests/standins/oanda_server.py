@@ -84,7 +84,7 @@ class Server:
         while self._position < len(self._market.quotes):
             if self._paused or (self._config.wait and not self._active()):
                 origin = None
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.02)
                 continue
             quote = self._market.quotes[self._position]
             origin = origin or (quote.time, loop.time())
