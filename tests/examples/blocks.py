@@ -34,6 +34,8 @@ LEFT_OUT = {
     "CORS_ORIGINS=": "as `make run`; tests/integration/test_access.py has the rule of origins",
     "npx wscat": "stays in the foreground; tests/integration/test_plain_stock_clients.py connects with `ws`, its library",
     "pip install": ".venv has what it installs",
+    "sleep 10": "belongs to `sudo`; tests/integration/test_rolling.py replaces hubs in that order",
+    "$(scripts/promtool.sh) test rules": "takes seconds; tests/integration/test_rules.py runs it",
     "sudo ": "changes the machine as root; tests/integration/test_proxy.py runs the same files in nginx",
     "cd /srv/tickwire/app": "belongs to `sudo`",
     "curl -s -i https://prices.example.com": "an invented name; tests/integration/test_proxy.py sends the same requests over TLS",

@@ -24,8 +24,8 @@ class Program(Running):
     If `endless`, it runs until it is stopped.
     """
 
-    def __init__(self, argv: list[str], folder: Path, *, endless: bool) -> None:
-        super().__init__(argv, {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'clients' / 'python'}"}, folder / "errors")
+    def __init__(self, argv: list[str], folder: Path, *, endless: bool, **environ: str) -> None:
+        super().__init__(argv, {**environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'clients' / 'python'}"}, folder / "errors")
         self.folder = folder
         self.lines: list[str] = []
         self.endless = endless
@@ -81,12 +81,13 @@ def javascript(text: str, folder: Path) -> Iterator[Program]:
 
 
 @contextmanager
-def python(text: str, folder: Path) -> Iterator[Program]:
-    """Run a Python program in the environment of the tests."""
+def python(text: str, folder: Path, **environ: str) -> Iterator[Program]:
+    """Run a Python program in the environment of the tests, with these variables."""
     (folder / "program.py").write_text(text)
     with Program(
         [sys.executable, str(folder / "program.py")],
         folder,
         endless="hub.wait()" in text or "    while True:\n        event, *bodies = hub.receive()\n" in text,
+        **environ,
     ) as program:
         yield program

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -43,6 +44,7 @@ FILES = read_all()
 # the command of the README, which may run first or again
 ADD_GOLD = [sys.executable, "manage.py", "instrument", "add", "XAU_USD", "--kind", "metal", "--name", "Gold / US Dollar"]
 ADD_GOLD += ["--precision", "2", "--source", "publish"]
+PROGRAMS_AT_A_TIME = 3
 SHOW_WRONG = {"invalid_payload", "unknown_event", "candles", "subscribe_books"}  # examples with an invalid request
 
 
@@ -64,7 +66,7 @@ def gold(system: System) -> None:
     assert subprocess.run(ADD_GOLD, cwd=ROOT, env=surroundings(system), check=False).returncode == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def places(system: System) -> dict[str, str]:
     """Text in the documents -> its replacement for the running system."""
     today = datetime.now(UTC).date()
@@ -201,27 +203,54 @@ def _children(system: System) -> list[list[str]]:
     return lines
 
 
-@pytest.mark.parametrize("block", blocks("js"), ids=str)
-def test_javascript_blocks_run(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
-    with javascript(substituted(block.text, places), tmp_path) as program:
+@pytest.fixture(scope="module")
+def programs(
+    request: pytest.FixtureRequest, system: System, gold: None, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Block, Future[None]]:
+    """Block -> the ended run of its program, for the chosen tests.
+
+    Some run at the same time, because they mostly wait for prices. No test runs meanwhile: pytest
+    changes the environment, which the programs inherit.
+    """
+    parameters = [vars(item)["callspec"].params for item in request.session.items if item.path == request.path and "callspec" in vars(item)]
+    chosen = {each["block"] for each in parameters if "block" in each}
+    with ThreadPoolExecutor(PROGRAMS_AT_A_TIME) as pool:
+        return {
+            block: pool.submit(run, block, system, places, tmp_path_factory.mktemp("program"))
+            for language, run in (("js", run_javascript), ("python", run_python))
+            for block in blocks(language)
+            if block in chosen
+        }
+
+
+def run_javascript(block: Block, system: System, places: dict[str, str], folder: Path) -> None:
+    with javascript(substituted(block.text, places), folder) as program:
         program.check()
 
 
-@pytest.mark.usefixtures("gold")
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_python_blocks_run(block: Block, system: System, places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "socketio.AsyncClient" in block.text and find_spec("aiohttp") is None:
-        pytest.skip("python-socketio's asyncio client needs aiohttp, which is not installed here")
+def run_python(block: Block, system: System, places: dict[str, str], folder: Path) -> None:
     text = substituted(block.text, places)
+    environ: dict[str, str] = {}
     if '"manage.py"' in text:  # a program that runs commands
         text = text.replace('"manage.py"', repr(str(ROOT / "manage.py")))
-        for name, value in system.environ.items():
-            monkeypatch.setenv(name, value)
+        environ = system.environ
     if "tickwire_client" in text:
         text = text.replace("Client()", f'Client("{system.hub}", "{system.rest}")')
         text = re.sub(r"Client\((auth|bot)=", rf'Client("{system.hub}", "{system.rest}", \1=', text)
-    with python(text, tmp_path) as program:
+    with python(text, folder, **environ) as program:
         program.check()
+
+
+@pytest.mark.parametrize("block", blocks("js"), ids=str)
+def test_javascript_blocks_run(block: Block, programs: dict[Block, Future[None]]) -> None:
+    programs[block].result()
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_blocks_run(block: Block, programs: dict[Block, Future[None]]) -> None:
+    if "socketio.AsyncClient" in block.text and find_spec("aiohttp") is None:
+        pytest.skip("python-socketio's asyncio client needs aiohttp, which is not installed here")
+    programs[block].result()
 
 
 @pytest.mark.parametrize("block", blocks("html"), ids=str)
