@@ -27,6 +27,7 @@ from db.instruments import all_instruments, calendars_of
 from db.postgres import Store
 from db.rights import OWNER, ROLES
 from db.timestamps import utc_now
+from jobs.runtime.garbage import collect_rarely
 from ops import embedded
 from ops.supervisor import Supervisor
 from tests.support import order
@@ -116,8 +117,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> order.U
 
 
 def pytest_collection_finish() -> None:
-    """Leave the objects of the collection out of every later search for garbage."""
+    """Leave the objects of the collection out of every later search for garbage; search rarely."""
     gc.freeze()
+    collect_rarely()
     gc.enable()
 
 
