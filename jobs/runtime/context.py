@@ -6,9 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
-
-from apscheduler.triggers.base import BaseTrigger
+from typing import TYPE_CHECKING, ClassVar
 
 from config.settings import Settings
 from db.bus import Bus
@@ -16,6 +14,9 @@ from db.postgres import Store
 from jobs.measures.counts import JobsMeasures
 from jobs.runtime.reports import Acting
 from jobs.runtime.source_events import SourceEvents
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
 
 
 @dataclass(frozen=True, slots=True)

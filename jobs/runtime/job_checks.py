@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-
-from apscheduler.triggers.base import BaseTrigger
+from typing import TYPE_CHECKING
 
 from config.secrets import scrub
 from db.job_runs import last_endings
 from db.postgres import Cursor
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
 
 _NEXT = timedelta(microseconds=1)
 

@@ -6,9 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
-
-from apscheduler.triggers.base import BaseTrigger
+from typing import TYPE_CHECKING, Any, Protocol
 
 from config.exposition import Families
 from config.process.duties import TIMED_JOBS
@@ -25,6 +23,9 @@ from jobs.measures.performance import Performance
 from jobs.measures.store import StoreFigures
 from jobs.runtime.job_checks import failing_jobs
 from jobs.runtime.own_report import OwnReport
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
 
 _JOB_RUNS = "job_runs"
 STORED = (topics.PRICES, topics.TRADES, topics.BOOK_TOPS)

@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
-
-from apscheduler.triggers.base import BaseTrigger
+from typing import TYPE_CHECKING, TypeVar
 
 from config.pacing import Outage, Stopped, backoff, retry
 from config.secrets import scrub
@@ -19,6 +17,9 @@ from db.job_runs import abandon_runs, begin_run, end_run, has_succeeded
 from db.postgres import Cursor, StoreError
 from jobs.measures.counts import ABANDONED, FAILED, SUCCEEDED
 from jobs.runtime.context import JobContext, Timed
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
 
 log = logging.getLogger(__name__)
 

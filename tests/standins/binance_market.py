@@ -192,13 +192,12 @@ def recorded(symbols: Sequence[str], *, start_ms: int | None = None, kind: str =
 
 
 def _lines(file: Path, ticker_delay: float) -> Iterator[tuple[float, bytes]]:
-    with gzip.open(file, "rb") as lines:
-        for line in lines:
-            received, _, body = line.strip().partition(b" ")
-            if body.startswith(b'{"stream"'):
-                late = ticker_delay if b"@bookTicker" in body[:40] else 0.0
-                # The recording of USD-M has diffs of all updates, without the time of collection.
-                yield int(received) / 1e9 + late, body.replace(b"@depth@0ms", b"@depth@100ms", 1)
+    for line in gzip.decompress(file.read_bytes()).splitlines():
+        received, _, body = line.partition(b" ")
+        if body.startswith(b'{"stream"'):
+            late = ticker_delay if ticker_delay and b"@bookTicker" in body[:40] else 0.0
+            # The recording of USD-M has diffs of all updates, without the time of collection.
+            yield int(received) / 1e9 + late, body.replace(b"@depth@0ms", b"@depth@100ms", 1)
 
 
 def _snapshot(file: Path) -> bytes:
