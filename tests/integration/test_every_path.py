@@ -400,13 +400,15 @@ FIRST_HOUR = BASE.replace(minute=0, second=0) - timedelta(hours=26)
 def broker_with(place: Place, changes: Sequence[dict[str, Any]]) -> Iterator[OandaHistory]:
     """The history of a broker with a candle for each of these, one an hour.
 
-    Its clock stands still: the hour that has not ended would end during the run.
+    Its clock and that of the reader stand still: the hour that has not ended, and the day of FX,
+    would end during the run.
     """
     file = place.folder / "EUR_USD_H1.csv"
     header = "time,volume," + ",".join(f"{side}_{part}" for side in ("mid", "bid", "ask") for part in "ohlc")
     hours = [FIRST_HOUR + number * timedelta(hours=1) for number in range(len(changes))]
     file.write_text(f"{header}\n" + "".join(f"{hour:%Y-%m-%dT%H:%M:%SZ},7{',1.1' * 12}\n" for hour in hours))
     with OandaStandIn(candles={("EUR_USD", "H1"): file}) as oanda:
+        oanda.control(do="now", time=format_time(NOW))
         for hour, changed in zip(hours, changes, strict=True):
             if changed:
                 oanda.control(do="bad_candle", time=format_time(hour), changes=changed)
@@ -423,7 +425,7 @@ def candles_backfilled(place: Place, changes: Sequence[dict[str, Any]]) -> Refus
 
 def candles_of_a_gap(place: Place, changes: Sequence[dict[str, Any]]) -> Refused:
     with broker_with(place, changes) as history:
-        CandleGaps("oanda", history, place.store, utc_now).round(True, threading.Event())
+        CandleGaps("oanda", history, place.store, lambda: NOW).round(True, threading.Event())
         return history.refused.counts
 
 
