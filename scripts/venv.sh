@@ -54,11 +54,26 @@ build_extension() {
     .venv/bin/python -c 'import tickwire_sendmany' 2>/dev/null || say "no C compiler: the hub uses the Python loop"
 }
 
-if [ -e .venv/.installing ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+complete() { ! [ -e .venv/.installing ] && .venv/bin/python -m pip --version >/dev/null 2>&1; }
+installed() { complete && [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(checksum "$@")" ]; }
+
+# One call installs at a time: a second one would remove the environment that the first one fills.
+lock() {
+    if [ -w . ] && command -v flock >/dev/null; then
+        exec 9>.venv.lock
+        flock -n 9 || { say "another call installs into .venv: waiting …"; flock 9; }
+    fi
+}
+
+if installed "$@"; then
+    exit 0
+fi
+lock
+if ! complete; then
     check_python
     create
 fi
-if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(checksum "$@")" ]; then
+if installed "$@"; then
     exit 0
 fi
 say "installing into .venv …"

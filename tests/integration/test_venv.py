@@ -21,6 +21,7 @@ from config.process.fanout_loop import EXTENSION, MISSING
 from config.settings import Settings
 from tests.support.answers import get
 from tests.support.clients import PythonClient
+from tests.support.polling import until
 from tests.support.processes import ROOT, Web
 
 FILES = ("requirements.txt", "requirements-dev.txt")
@@ -74,6 +75,29 @@ def test_package_with_another_hash_is_not_installed(tmp_path: Path) -> None:
     assert list(tmp_path.glob(".venv/lib/python3*/site-packages/grain.py"))
     # This environment has no setuptools, so that pip fails.
     assert "no C compiler: the hub uses the Python loop" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock of util-linux")
+def test_second_call_waits_for_the_first_one(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/venv.sh", tmp_path / "scripts")
+    shutil.copytree(ROOT / "native", tmp_path / "native")
+    (tmp_path / "requirements.txt").write_text(f"grain==1.0 --hash=sha256:{wheel(tmp_path)}\n")
+    environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+
+    def install() -> subprocess.Popen[str]:
+        command = [str(tmp_path / "scripts/venv.sh"), "requirements.txt"]
+        return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
+
+    with install() as first:
+        until((tmp_path / ".venv/.installing").exists, 60, "the installation")
+        with install() as second:
+            told = [each.communicate(timeout=120)[1] for each in (first, second)]
+    assert [each.returncode for each in (first, second)] == [0, 0], told
+    assert ["installing into" in text for text in told] == [True, False]
+    assert "waiting" in told[1]
+    assert list(tmp_path.glob(".venv/lib/python3*/site-packages/grain.py"))
 
 
 def linked(folder: Path, *patterns: str) -> Path:
