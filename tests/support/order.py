@@ -12,19 +12,22 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 _INTEGRATION, _WEB = "tests/integration/test_{}.py", "tests/web/test_{}.py"
-# Files that use `whole`, and those that use `shared_site`. A file that is missing here starts its
-# own site, and keeps nothing else from its work.
+# Files that use `whole`, those that use `observed_site`, and those that use `shared_site`. A file
+# that is missing here starts its own site, and keeps nothing else from its work.
 _WHOLE = ("accessibility", "injection", "keyboard", "screens")
+_OBSERVED = ("acknowledge", "trading")
 _SHARED = (
-    *("behaviour", "candles", "first_paint", "keyboard_list", "live", "pages", "recording", "system", "thresholds"),
+    *("analytics", "behaviour", "candles", "first_paint", "keyboard_list", "live", "pages", "scenarios", "system", "thresholds"),
     "trading_states",
 )
 _UNITS = {
     **{_WEB.format(name): "tests/web: the whole site" for name in _WHOLE},
+    **{_WEB.format(name): "tests/web: the observed site" for name in _OBSERVED},
     **{_WEB.format(name): "tests/web: the shared site" for name in _SHARED},
 }
-# Files that need the first prices of their site: the first ones of its unit.
-_FIRST = tuple(_WEB.format(name) for name in ("first_paint", "thresholds"))
+# Files that need the first prices of their site, or no figures in its tables: the first ones of its
+# unit.
+_FIRST = tuple(_WEB.format(name) for name in ("first_paint", "analytics", "thresholds"))
 # Seconds of a run with four workers. Only their order matters: they need no updates.
 _SECONDS = {
     **{_INTEGRATION.format(name): seconds for name, seconds in {
@@ -37,7 +40,7 @@ _SECONDS = {
         "doctor": 14,
     }.items()},
     **{_WEB.format(name): seconds for name, seconds in {
-        "accessibility": 45, "behaviour": 20, "candles": 10, "keyboard": 45, "keyboard_list": 20, "outages": 95,
+        "accessibility": 45, "acknowledge": 30, "behaviour": 20, "candles": 10, "keyboard": 45, "keyboard_list": 20, "outages": 95,
         "recording": 20, "sign_in": 25, "states": 40, "system": 10, "thresholds": 10, "trading": 15,
     }.items()},
     "tests/unit/test_market_model.py": 20,

@@ -8,20 +8,21 @@ worker runs all such files. A module that needs another one overrides it:
         return start_site(AUTH="required")
 
 `page` is a new page, empty at first: `page.goto(site.view("#/alerts"))`. `pages` opens further ones
-and accepts what a test causes: `pages.allow("503")`.
+and accepts what a test causes: `pages.allow("503")`. Tests that only read share `module_page`: each
+new page costs most of a second of CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import Servers
 from tests.support.sites import Site, started
-from tests.web.whole import whole_site
+from tests.web.whole import SNAPSHOT_SECONDS, whole_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -34,7 +35,14 @@ StartSite = Callable[..., Site]
 @pytest.fixture(scope="package")
 def shared_site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The site of these tests. It ends with them, because an idle site costs processor time."""
-    with started(servers, tmp_path_factory.mktemp("site")) as site:
+    with started(servers, tmp_path_factory.mktemp("site"), VOLATILITY_THRESHOLDS="EUR_USD=0.004/0.005") as site:
+        yield site
+
+
+@pytest.fixture(scope="package")
+def observed_site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with an observer, for the tests of alerts and of bots."""
+    with started(servers, tmp_path_factory.mktemp("observed"), "observer", METRIC_COLLECTION_INTERVAL=SNAPSHOT_SECONDS) as site:
         yield site
 
 
@@ -58,6 +66,12 @@ def site(chromium: Chromium, shared_site: Site) -> Site:
 @pytest.fixture
 def pages(chromium: Chromium, site: Site) -> Iterator[Pages]:
     """Pages on the site. Their consoles stay empty, and requests reach REST and the hub alone."""
+    with _checked(chromium, site) as pages:
+        yield pages
+
+
+@contextmanager
+def _checked(chromium: Chromium, site: Site) -> Iterator[Pages]:
     with chromium.opened() as pages:
         pages.allow_origin(site.url, site.hub_url)
         pages.allow(r"status of 503 .*/health\)$")  # a site without jobs is not healthy
@@ -69,6 +83,13 @@ def pages(chromium: Chromium, site: Site) -> Iterator[Pages]:
 def page(pages: Pages) -> Page:
     """A new page of 1440×900, dark, in English and UTC."""
     return pages.open()
+
+
+@pytest.fixture(scope="module")
+def module_page(chromium: Chromium, site: Site) -> Iterator[Page]:
+    """A page for all tests of the module that leave it as they found it."""
+    with _checked(chromium, site) as pages:
+        yield pages.open()
 
 
 @pytest.fixture(scope="package")

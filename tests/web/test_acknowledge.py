@@ -12,7 +12,6 @@ import pytest
 from db.alerts import Alert, acknowledge, resolve_alerts, write_alerts
 from tests.support.polling import until
 from tests.support.sites import Site
-from tests.web.conftest import StartSite
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route
@@ -25,8 +24,8 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def site(chromium: Chromium, start_site: StartSite) -> Site:
-    return start_site("observer")
+def site(chromium: Chromium, observed_site: Site) -> Site:
+    return observed_site
 
 
 def raised(site: Site, symbol: str, severity: str = "warning") -> Alert:

@@ -15,12 +15,11 @@ from db.timestamps import utc_now
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.support.polling import until
 from tests.support.sites import Site
-from tests.web.conftest import StartSite
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from tests.support.pages import Chromium, Pages
+    from tests.support.pages import Pages
 
 HOUR = datetime(2025, 11, 18, 12, tzinfo=UTC)
 DAY = datetime(2025, 11, 18, tzinfo=UTC)
@@ -29,11 +28,6 @@ SYMBOLS = ["AAPL", "BTCUSDT", "ETHUSDT", "EUR_USD", "GBP_USD", "USD_JPY"]
 VALUES: list[float | None] = [0.31, 0.284, 0.12, 0.08, None, 0.91, 0.05, -0.113, 0.0, 0.107, -0.04, 0.199, 0.714, -0.62, -0.551]
 PAIRS = [(SYMBOLS[i], SYMBOLS[j]) for i in range(6) for j in range(i + 1, 6)]
 COUNTS = [120 if "AAPL" in pair else 522 for pair in PAIRS]
-
-
-@pytest.fixture(scope="module")
-def site(chromium: Chromium, start_site: StartSite) -> Site:
-    return start_site(VOLATILITY_THRESHOLDS="EUR_USD=0.004/0.005")
 
 
 def matrix() -> np.ndarray:

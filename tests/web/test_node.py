@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,8 +15,14 @@ WEB = Path(__file__).parents[2] / "clients" / "web"
 
 
 def test_pure_modules_pass_their_tests_on_node() -> None:
-    run = subprocess.run(["node", "--test", *sorted(map(str, WEB.glob("test/*.test.js")))], capture_output=True, text=True, timeout=120)
+    """All in one process: `node --test` starts one for each file, at five times the CPU."""
+    files = sorted(WEB.glob("test/*.test.js"))
+    imports = "".join(f"import {json.dumps(file.as_uri())};" for file in files)
+    run = subprocess.run(["node", "--input-type=module", "--eval", imports], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
+    tests = sum(len(re.findall(r"^test\(", file.read_text(), re.MULTILINE)) for file in files)
+    [passed] = re.findall(r"^\S+ pass (\d+)$", run.stdout, re.MULTILINE)
+    assert int(passed) >= tests > 0
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -32,11 +32,21 @@ PROCESS = {"pid": 24433, "cpu_percent": 35.0, "rss_bytes": 65343488, "threads": 
 _numbers = count(1)
 
 
-@pytest.fixture
-def view(page: Page, site: Site) -> Page:
+def opened(page: Page, site: Site) -> Page:
     page.goto(site.view("#/system"))
     until(lambda: state(page, "Health") == "ready", what="an answer of /health")
     return page
+
+
+@pytest.fixture
+def view(page: Page, site: Site) -> Page:
+    return opened(page, site)
+
+
+@pytest.fixture
+def read_view(module_page: Page, site: Site) -> Page:
+    """The view for tests that change no setting."""
+    return opened(module_page, site)
 
 
 def publish_system(site: Site, processes: dict[str, Any]) -> None:
@@ -51,66 +61,66 @@ def publish_system(site: Site, processes: dict[str, Any]) -> None:
         bus.publish_snapshot(Snapshot(now, next(_numbers), "system", {}, {"system": json.dumps(section)}))
 
 
-def test_panels_and_figures_are_those_of_health(view: Page, site: Site) -> None:
-    assert view.locator("section.panel").evaluate_all("(all) => all.map((one) => one.getAttribute('aria-label'))") == list(PANELS)
+def test_panels_and_figures_are_those_of_health(read_view: Page, site: Site) -> None:
+    assert read_view.locator("section.panel").evaluate_all("(all) => all.map((one) => one.getAttribute('aria-label'))") == list(PANELS)
 
     def agree() -> bool:
-        health, shown = exact(site, "/health"), figures(view, "Health")
+        health, shown = exact(site, "/health"), figures(read_view, "Health")
         names = ("database", "redis", "hub")
         assert all(shown[name].lstrip("●! ") == health[name] for name in names)
-        assert figures(view, "Writer")["parked"] == str(health["writer"]["parked"])
-        return figures(view, "Writer")["unstored"] == str(health["writer"]["unstored"])
+        assert figures(read_view, "Writer")["parked"] == str(health["writer"]["parked"])
+        return figures(read_view, "Writer")["unstored"] == str(health["writer"]["unstored"])
 
     until(agree, what="the figures of /health")
     sources = site.get("/health")["sources"]
-    assert [row["source"] for row in rows(view, "Sources")] == list(sources)
+    assert [row["source"] for row in rows(read_view, "Sources")] == list(sources)
     if not sources:
-        assert "Set SOURCES=" in (view.locator(f"{panel('Sources')} .panel-note").text_content() or "")
+        assert "Set SOURCES=" in (read_view.locator(f"{panel('Sources')} .panel-note").text_content() or "")
 
 
-def test_jobs_and_gaps_are_those_of_rest(view: Page, site: Site) -> None:
-    until(lambda: state(view, "Jobs") in ("ready", "empty"), what="an answer of /jobs")
+def test_jobs_and_gaps_are_those_of_rest(read_view: Page, site: Site) -> None:
+    until(lambda: state(read_view, "Jobs") in ("ready", "empty"), what="an answer of /jobs")
     jobs = site.get("/jobs")["jobs"]
-    assert [(row["job"], row["schedule"]) for row in rows(view, "Jobs")] == [(job["id"], job["schedule"]) for job in jobs]
-    until(lambda: state(view, "Gaps") == "ready", what="an answer of /gaps")
-    assert "0 price messages were not recovered" in (view.locator(panel("Gaps")).text_content() or "")
+    assert [(row["job"], row["schedule"]) for row in rows(read_view, "Jobs")] == [(job["id"], job["schedule"]) for job in jobs]
+    until(lambda: state(read_view, "Gaps") == "ready", what="an answer of /gaps")
+    assert "0 price messages were not recovered" in (read_view.locator(panel("Gaps")).text_content() or "")
 
 
-def test_hub_has_its_statistics(view: Page, site: Site) -> None:
+def test_hub_has_its_statistics(read_view: Page, site: Site) -> None:
     def agree() -> bool:
-        stats = view.evaluate("() => globalThis.tickwire.hub.client?.getServerStats()")
-        return bool(stats) and figures(view, "Hub").get("connected_clients") == str(stats["connected_clients"])
+        stats = read_view.evaluate("() => globalThis.tickwire.hub.client?.getServerStats()")
+        return bool(stats) and figures(read_view, "Hub").get("connected_clients") == str(stats["connected_clients"])
 
     until(agree, what="the statistics of the hub")
-    assert figures(view, "Hub")["slow_clients"] == "0"
-    until(lambda: figures(view, "Hub")["relayed"].endswith("/s"), what="the rate between two polls")
+    assert figures(read_view, "Hub")["slow_clients"] == "0"
+    until(lambda: figures(read_view, "Hub")["relayed"].endswith("/s"), what="the rate between two polls")
 
 
-def test_processes_are_those_of_the_stream(view: Page, site: Site) -> None:
+def test_processes_are_those_of_the_stream(read_view: Page, site: Site) -> None:
     processes = {"rest:5000@a1": PROCESS, "hub:5001@a1": PROCESS, "hub:5002@a1": {**PROCESS, "cpu_percent": 2.0}}
 
     def shown() -> bool:
         publish_system(site, processes)
-        return len(rows(view, "Machine and processes")) == 3
+        return len(rows(read_view, "Machine and processes")) == 3
 
     until(shown, what="three processes")
-    first = rows(view, "Machine and processes")[0]
+    first = rows(read_view, "Machine and processes")[0]
     assert first == {"process": "hub:5001@a1", "cpu_percent": "35", "rss_bytes": "65.3 MB", "threads": "12", "pid": "24433"}
-    machine = figures(view, "Machine and processes")
+    machine = figures(read_view, "Machine and processes")
     assert (machine["cpu_percent"], machine["redis"], machine["backlog"]) == ("61.5", "1.8 MB", "31 prices, 2 trades, 15 reports")
     assert machine["commits"] == "–"
     # Several hubs have their own figures.
-    assert view.locator(f"{panel('Hub')} h2").text_content() == "Hub: this hub of 2"
+    assert read_view.locator(f"{panel('Hub')} h2").text_content() == "Hub: this hub of 2"
 
 
-def test_delays_of_prices_are_counted(view: Page, site: Site) -> None:
+def test_delays_of_prices_are_counted(read_view: Page, site: Site) -> None:
     def total() -> int:
         site.publish("ETHUSDT", "2650.10", "2650.20")
-        cells = view.locator(".system-histogram tbody td.num").all_text_contents()
+        cells = read_view.locator(".system-histogram tbody td.num").all_text_contents()
         return sum(int(text or 0) for text in cells)
 
     until(lambda: total() >= 3, what="three counted prices")
-    assert view.locator(".system-histogram tbody th").all_text_contents()[-1] == "> 1000 ms"
+    assert read_view.locator(".system-histogram tbody th").all_text_contents()[-1] == "> 1000 ms"
 
 
 def test_charts_take_the_colours_of_a_new_theme(pages: Pages, view: Page) -> None:
@@ -134,20 +144,21 @@ def test_charts_take_the_colours_of_a_new_theme(pages: Pages, view: Page) -> Non
     until(lambda: has(light) and not has(dark), what="the lines of the light theme")
 
 
-def test_links_and_licences_are_served(view: Page, site: Site) -> None:
-    addresses = view.locator(f"{panel('Documents and data')} a").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))")
+def test_links_and_licences_are_served(read_view: Page, site: Site) -> None:
+    documents = read_view.locator(f"{panel('Documents and data')} a")
+    addresses = documents.evaluate_all("(links) => links.map((link) => link.getAttribute('href'))")
     assert addresses == list(LINKS)
     for address in addresses:
-        assert view.request.get(f"{site.url}/{address}").ok
-    about = view.locator(panel("About"))
-    until(lambda: state(view, "About") == "ready", what="the licences")
+        assert read_view.request.get(f"{site.url}/{address}").ok
+    about = read_view.locator(panel("About"))
+    until(lambda: state(read_view, "About") == "ready", what="the licences")
     assert about.locator("pre").text_content() == (VENDOR / "NOTICE").read_text()
     assert "TradingView" in (about.text_content() or "")
     files = json.loads((VENDOR / "vendor.json").read_text()).values()
     table = about.locator("tbody tr")
     assert set(table.locator("th").all_text_contents()) == {file["package"] for file in files}
     for link in about.locator("tbody a").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))"):
-        assert view.request.get(f"{site.url}/{link}").ok
+        assert read_view.request.get(f"{site.url}/{link}").ok
     assert site.get("/config.json")["version"] in (about.text_content() or "")
 
 

@@ -10,12 +10,11 @@ import pytest
 from tests.support.polling import until
 from tests.support.sites import PRICES, Site
 from tests.support.trading_page import equal, exact, figures, filled, panel, rows, state, value
-from tests.web.conftest import StartSite
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from tests.support.pages import Pages
+    from tests.support.pages import Chromium, Pages
 
 PORTFOLIO = ("total_pnl", "daily_pnl", "open_positions", "signals_generated")
 OF_STRATEGY = (
@@ -30,9 +29,9 @@ OF_FILL = ("quantity", "price", "realized_pnl", "latency_ms", "slippage_bps", "f
 
 
 @pytest.fixture(scope="module")
-def site(start_site: StartSite) -> Site:
+def site(chromium: Chromium, observed_site: Site) -> Site:
     """Two bots have reported: the worked example of figures.md, a long and a short position."""
-    site = start_site("observer")
+    site = observed_site
     example = [
         ("buy", "1000", "1.09450", "0.020"),
         ("buy", "500", "1.09510", "0.010"),
@@ -54,6 +53,11 @@ def send(site: Site, reports: list[dict[str, Any]]) -> None:
     assert answer["rejected"] == []
 
 
+@pytest.fixture
+def view(module_page: Page, site: Site) -> Page:
+    return opened(module_page, site)
+
+
 def opened(page: Page, site: Site, address: str = "#/trading") -> Page:
     page.goto(site.view(address))
     page.locator(f"{panel('Recent fills')} tbody tr").first.wait_for()
@@ -65,56 +69,52 @@ def same(texts: dict[str, str], given: dict[str, Any], names: tuple[str, ...]) -
     return all(equal(texts[name], given[name]) for name in names)
 
 
-def test_portfolio_and_strategies_equal_the_current_metrics(page: Page, site: Site) -> None:
-    opened(page, site)
-
+def test_portfolio_and_strategies_equal_the_current_metrics(view: Page, site: Site) -> None:
     def agree() -> bool:
         section = exact(site, "/api/metrics/current")["strategy"]
-        shown = {row["strategy"]: row for row in rows(page, "Strategies")}
+        shown = {row["strategy"]: row for row in rows(view, "Strategies")}
         assert list(shown) == sorted(section["strategies"]) == ["breakout", "carry", "mean_reversion"]
-        return same(figures(page, "Portfolio"), section, PORTFOLIO) and all(
+        return same(figures(view, "Portfolio"), section, PORTFOLIO) and all(
             same(shown[name], entry, OF_STRATEGY) for name, entry in section["strategies"].items()
         )
 
     until(agree, what="figures that are equal to those of REST")
-    mean = next(row for row in rows(page, "Strategies") if row["strategy"] == "mean_reversion")
+    mean = next(row for row in rows(view, "Strategies") if row["strategy"] == "mean_reversion")
     # The last line of the worked example in docs/observability/figures.md.
     assert value(mean["realized_pnl"]) == Decimal("-0.300")
     assert (mean["bots"], mean["currency"], mean["state"]) == ("mm-1", "USD", "live")
-    factor = page.locator(f'{panel("Strategies")} tr:has-text("breakout") [data-name="profit_factor"]')
+    factor = view.locator(f'{panel("Strategies")} tr:has-text("breakout") [data-name="profit_factor"]')
     assert (factor.text_content(), factor.get_attribute("title")) == ("–", "no closed round trip")
 
 
-def test_executions_equal_the_current_metrics(page: Page, site: Site) -> None:
-    opened(page, site)
+def test_executions_equal_the_current_metrics(view: Page, site: Site) -> None:
     until(
-        lambda: same(figures(page, "Execution quality, today"), exact(site, "/api/metrics/current")["execution"], OF_EXECUTION),
+        lambda: same(figures(view, "Execution quality, today"), exact(site, "/api/metrics/current")["execution"], OF_EXECUTION),
         what="executions that are equal to those of REST",
     )
-    assert figures(page, "Execution quality, today")["orders_today"] == "8"
+    assert figures(view, "Execution quality, today")["orders_today"] == "8"
     title = "Execution quality by strategy, 24 h"
     answer = exact(site, "/api/trades/execution/quality?time_range=24h")["by_strategy"]
     names = OF_EXECUTION[5:]
     until(
-        lambda: {row["strategy"]: same(row, answer[row["strategy"]], names) for row in rows(page, title)} == dict.fromkeys(answer, True),
+        lambda: {row["strategy"]: same(row, answer[row["strategy"]], names) for row in rows(view, title)} == dict.fromkeys(answer, True),
         what="the quality of each strategy",
     )
 
 
-def test_positions_and_fills_equal_rest(page: Page, site: Site) -> None:
-    opened(page, site)
+def test_positions_and_fills_equal_rest(view: Page, site: Site) -> None:
     given = {each["symbol"]: each for each in site.get("/positions")["positions"] if each["quantity"] != "0"}
-    until(lambda: len(rows(page, "Positions")) == len(given) == 2, what="two open positions")
-    for row in rows(page, "Positions"):
+    until(lambda: len(rows(view, "Positions")) == len(given) == 2, what="two open positions")
+    for row in rows(view, "Positions"):
         position = given[row["symbol"]]
         assert [row[name] for name in ("bot", "strategy", "currency")] == [position[name] for name in ("bot", "strategy", "currency")]
         assert row["side"] == ("long" if row["symbol"] == "GBP_USD" else "short")
         assert same(row, position, ("quantity", "average_price", "mark", "unrealized_pnl"))
         bid, ask = (Decimal(text) for text in PRICES[row["symbol"]])
         assert value(row["mark"]) == (bid if row["side"] == "long" else ask)
-    assert value(next(row["average_price"] for row in rows(page, "Positions") if row["symbol"] == "GBP_USD")) == Decimal("1.269852500")
+    assert value(next(row["average_price"] for row in rows(view, "Positions") if row["symbol"] == "GBP_USD")) == Decimal("1.269852500")
     fills = site.get("/fills?order=desc&limit=100")["fills"]
-    shown = rows(page, "Recent fills")
+    shown = rows(view, "Recent fills")
     assert len(shown) == len(fills)
     for row, fill in zip(shown, fills, strict=True):
         assert [row[name] for name in ("bot", "strategy", "symbol", "side", "liquidity")] == [

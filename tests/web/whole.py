@@ -32,6 +32,7 @@ VIEWS = {
     "system": "#/system",
     "unknown": "#/nowhere",
 }
+SNAPSHOT_SECONDS = "0.5"  # between two snapshots of an observer, which all processes and pages read
 _ESTIMATORS = ("close_to_close", "parkinson", "garman_klass", "rogers_satchell", "yang_zhang", "ewma", "alert")
 _SHOWN = """(name) => document.documentElement.dataset.view === name
     && Boolean(document.querySelector("#view > section")?.firstElementChild)
@@ -54,7 +55,7 @@ def visit(page: Page, site: Site, name: str = "market") -> None:
 @contextmanager
 def whole_site(servers: Servers, folder: Path) -> Iterator[Site]:
     """Start a site with an observer, and give it books, figures, alerts and bots."""
-    with started(servers, folder, "observer", SOURCES="scenario") as site:
+    with started(servers, folder, "observer", SOURCES="scenario", METRIC_COLLECTION_INTERVAL=SNAPSHOT_SECONDS) as site:
         now = utc_now()
         content.publish_books(site.bus, now)
         _store_figures(site)

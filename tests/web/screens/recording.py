@@ -98,18 +98,19 @@ class Levels:
 
     def __init__(self, moments: list[datetime], real: list[tuple[datetime, str, str]]) -> None:
         chance = random.Random(_SEED)
+        self.trades = {kind: [is_open(kind, moment) for moment in moments] for kind in _SIGMA}
         self._common = {kind: [chance.gauss(0, 1) for _ in moments] for kind in _SIGMA}
         walks = {name: Walk("fx", level) for name, level in _CURRENCIES.items()} | _OTHERS
-        self._paths = {name: self._path(walk, moments, chance) for name, walk in walks.items()}
+        self._paths = {name: self._path(walk, len(moments), chance) for name, walk in walks.items()}
         self._paths["USD"] = [1.0] * len(moments)
         self._paths["EUR"] = self._euro(moments, real, chance)
 
-    def _path(self, walk: Walk, moments: list[datetime], chance: random.Random) -> list[float]:
+    def _path(self, walk: Walk, length: int, chance: random.Random) -> list[float]:
         shared, own, sigma = math.sqrt(_SHARED), math.sqrt(1 - _SHARED), _SIGMA[walk.kind]
         value, path = 0.0, []
-        for moment, common in zip(moments, self._common[walk.kind], strict=False):
+        for trades, common in zip(self.trades[walk.kind][:length], self._common[walk.kind], strict=False):
             step = sigma * (shared * common + own * chance.gauss(0, 1))
-            value += step if is_open(walk.kind, moment) else 0.0
+            value += step if trades else 0.0
             path.append(value)
         return [walk.level * math.exp(each - value) for each in path]
 
@@ -117,7 +118,7 @@ class Levels:
         """A walk that ends at the first recorded quote, then the recording."""
         times = [time for time, _, _ in real]
         before = bisect_right(moments, times[0])
-        walk = self._path(Walk("fx", _middle(real[0])), moments[:before], chance)
+        walk = self._path(Walk("fx", _middle(real[0])), before, chance)
         return walk + [_middle(real[bisect_right(times, moment) - 1]) for moment in moments[before:]]
 
     def of(self, symbol: str, number: int) -> float:
@@ -145,7 +146,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
     for symbol in (*_PAIRS, *_OTHERS):
         kind = _OTHERS[symbol].kind if symbol in _OTHERS else "fx"
         for number, moment in enumerate(moments):
-            if is_open(kind, moment) and not (symbol == "EUR_USD" and moment >= first_real - MINUTE):
+            if levels.trades[kind][number] and not (symbol == "EUR_USD" and moment >= first_real - MINUTE):
                 for second in _seconds(symbol, moment, chance):
                     found.append((moment + timedelta(seconds=second), symbol, *_quote(levels.of(symbol, number), symbol, kind, chance)))
     for time, symbol, bid, ask in sorted(found, key=itemgetter(0, 1)):
@@ -175,7 +176,8 @@ def _quote(level: float, symbol: str, kind: str, chance: random.Random) -> tuple
 
 
 def _text(time: datetime) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z" if time.microsecond else f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    text = time.isoformat(timespec="milliseconds" if time.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
 
 
 def packed() -> bytes:
