@@ -366,24 +366,30 @@ def test_connection_from_a_foreign_origin_is_refused(shared_hub: Web) -> None:
             client.disconnect()
 
 
-@pytest.mark.parametrize("kind", CLIENTS)
-def test_stopping_hub_sends_retry_after_and_clients_reconnect(kind: str, hub: Web, bus: Bus) -> None:
-    transports = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}[kind.split("-")[1]]
-    client: Client
-    client = PythonClient(hub.url, transports, reconnection=True) if kind.startswith("python") else NodeClient(hub.url, transports)
-    with client:
-        client.wait("connection_established")
+def test_stopping_hub_sends_retry_after_and_clients_reconnect(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+    with Web("hub", settings, tmp_path / "hub.log") as hub, ExitStack() as stack:
+        clients = {kind: stack.enter_context(reconnecting(kind, hub.url)) for kind in CLIENTS}
+        for client in clients.values():
+            client.wait("connection_established")
         assert hub.ask_to_stop() == 0
-        error = client.wait("error")
-        assert error["code"] == "unavailable"
-        assert 0 < error["details"]["retry_after"] < 10
-        client.wait("disconnect")
+        for kind, client in clients.items():
+            error = client.wait("error")
+            assert error["code"] == "unavailable", kind
+            assert 0 < error["details"]["retry_after"] < 10, kind
+            client.wait("disconnect")
         hub.start()
-        client.wait("connection_established", 2)
+        for client in clients.values():
+            client.wait("connection_established", 2)
+            client.call("subscribe", {"pairs": "EUR_USD"})
         publish(bus, 1)
-        client.call("subscribe", {"pairs": "EUR_USD"})
-        publish(bus, 1)
-        client.wait("price_update")
+        for client in clients.values():
+            client.wait("price_update")
+
+
+def reconnecting(kind: str, url: str) -> Client:
+    """Return a client of this kind that connects again by itself."""
+    transports = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}[kind.split("-")[1]]
+    return PythonClient(url, transports, reconnection=True) if kind.startswith("python") else NodeClient(url, transports)
 
 
 def test_missed_prices_beyond_the_replay_limit_are_not_recovered(settings: Settings, bus: Bus, tmp_path: Path) -> None:

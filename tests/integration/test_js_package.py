@@ -148,25 +148,25 @@ def test_example_with_json_over_a_restart_prints_all_events(project: Path, hub: 
     assert "Connected again." in program.errors
 
 
-def test_example_exits_cleanly_on_ctrl_c_and_on_a_closed_pipe(project: Path, hub: Web, bus: Bus) -> None:
-    publish(bus, mid="1.5")
-    with example(project, hub, "--pairs", "EUR_USD") as program:  # plain lines, without a terminal
+def test_example_exits_cleanly_on_ctrl_c_and_on_a_closed_pipe(project: Path, shared_hub: Web, shared_bus: Bus) -> None:
+    publish(shared_bus, mid="1.5")
+    with example(project, shared_hub, "--pairs", "EUR_USD") as program:  # plain lines, without a terminal
         until(lambda: program.lines)
         assert program.lines[0].split() == ["EUR_USD", "1.0945", "1.0947", TIME]
         program.interrupt()
         assert program.ended() == 0
         assert program.errors == []
     reading, writing = os.pipe()
-    with example(project, hub, "--json", stdout=writing) as program:
+    with example(project, shared_hub, "--json", stdout=writing) as program:
         os.close(writing)
         os.read(reading, 10)
         os.close(reading)
-        publish(bus, 5)
+        publish(shared_bus, 5)
         assert program.ended() == 0
         assert program.errors == []
 
 
-def test_example_with_a_wrong_argument_prints_its_cause(project: Path, hub: Web) -> None:
+def test_example_with_a_wrong_argument_prints_its_cause(project: Path, shared_hub: Web) -> None:
     for argv, code, words in (
         (["--bogus"], 2, "Unknown option '--bogus'."),
         (["--max-rate", "fast"], 2, '--max-rate takes a number above 0, not "fast".'),
@@ -174,12 +174,12 @@ def test_example_with_a_wrong_argument_prints_its_cause(project: Path, hub: Web)
         (["--pairs", "NOPE"], 1, "There is no instrument 'NOPE'."),
         (["--max-rate", "900"], 1, "Invalid max_rate. (invalid_payload; max_rate: Must be greater"),
     ):
-        with example(project, hub, *argv) as program:
+        with example(project, shared_hub, *argv) as program:
             assert program.ended() == code
             assert program.errors[0].startswith(words)
             assert program.lines == []
             assert not any("    at " in line for line in program.errors)
-    with example(project, hub, "--help") as program:
+    with example(project, shared_hub, "--help") as program:
         assert program.ended() == 0
         assert "Ctrl-C ends it." in "\n".join(program.lines)
     nowhere = f"http://127.0.0.1:{free_port()}"
@@ -190,20 +190,20 @@ def test_example_with_a_wrong_argument_prints_its_cause(project: Path, hub: Web)
         assert program.ended() == 0
 
 
-def test_example_on_a_terminal_draws_a_coloured_table(project: Path, hub: Web, bus: Bus) -> None:
+def test_example_on_a_terminal_draws_a_coloured_table(project: Path, shared_hub: Web, shared_bus: Bus) -> None:
     master, terminal = pty.openpty()
-    publish(bus, mid="1.5")
+    publish(shared_bus, mid="1.5")
     shown = bytearray()
-    with example(project, hub, "--pairs", "EUR_USD,GBP_USD", stdout=terminal, NO_COLOR="") as program:
+    with example(project, shared_hub, "--pairs", "EUR_USD,GBP_USD", stdout=terminal, NO_COLOR="") as program:
         os.close(terminal)
         reader = threading.Thread(target=_drain, args=(master, shown), daemon=True)
         reader.start()
         until(lambda: b"EUR_USD" in shown and b"live" in shown)
-        publish(bus, mid="1.6")
+        publish(shared_bus, mid="1.6")
         until(lambda: b"\x1b[32mEUR_USD" in shown, what="green for a rise")
-        publish(bus, mid="1.4")
+        publish(shared_bus, mid="1.4")
         until(lambda: b"\x1b[31mEUR_USD" in shown, what="red for a fall")
-        bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
+        shared_bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
         until(lambda: b"volatility 3.00%" in shown)
         program.interrupt()
         assert program.ended() == 0
