@@ -267,7 +267,7 @@ def test_jobs_process_ends_with_an_error_if_a_long_lived_thread_ends(settings: S
     environ = {
         **environ_of(settings),
         **FAST,
-        "SOURCES": "synthetic,binance",
+        "SOURCES": "binance",
         "BINANCE_WS_URL": "ws://127.0.0.1:9",
         "BINANCE_REST_URL": nowhere,
     }
