@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from marshmallow import ValidationError
-from marshmallow.fields import Field, Float, Int, Str
+from marshmallow.fields import Field, Float, Str
 
-from config.process.kinds import MAX_DIGITS, parse_whole_number
 from db.decimals import is_decimal
 from db.timestamps import parse_time
 
@@ -31,22 +30,6 @@ class Number(Float):
         if isinstance(value, str | bool):
             raise ValidationError("Not a number.")
         return float(super()._deserialize(value, attr, data, **kwargs))
-
-
-class WholeNumberText(Int):
-    """A whole number as text: 1 to `digits` ASCII digits."""
-
-    def __init__(self, *, digits: int = MAX_DIGITS, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._digits = digits
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if not isinstance(value, str):
-            raise ValidationError("Not a text.")
-        try:
-            return parse_whole_number(value, self._digits)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
 
 
 class Flag(Field[bool]):

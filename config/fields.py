@@ -1,21 +1,37 @@
-"""Kinds of settings that several parts have; REST shares some of their values."""
+"""Fields of the settings; REST shares some of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from config import urls
-from config.process.kinds import Kind, PlainText
-from config.venues import SourceSpec, parse_source
+from marshmallow import ValidationError
+from marshmallow.fields import Field, Int, Str
 
+from config import urls
+from config.venues import parse_source
+
+MAX_DIGITS = 9
 _UNITS = {1: "s", 60: "m", 3600: "h"}
 _SECONDS = {unit: seconds for seconds, unit in _UNITS.items()}
+
+
+class WholeNumber(Int):
+    """A whole number as text: 1 to `digits` ASCII digits."""
+
+    def __init__(self, *, digits: int = MAX_DIGITS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._digits = digits
+        self._matches = re.compile(f"[0-9]{{1,{digits}}}").fullmatch
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, str) or not self._matches(value):
+            raise ValidationError(f"Not a whole number: use 1 to {self._digits} digits, without sign, separator or blank.")
+        return int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +58,34 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(match[1]), _SECONDS[match[2]])
 
 
-class RateText(Kind[Rate]):
+class RateText(Field[Rate]):
     """A rate as text: `50/s`, `600/m`, `5000/h`."""
 
-    def _value(self, text: str) -> Rate:
-        return parse_rate(text)
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Rate:
+        try:
+            return parse_rate(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
-def items_of(text: str) -> tuple[str, ...]:
-    """Return the items of a comma list."""
-    return tuple(item.strip() for item in text.split(",") if item.strip())
-
-
-class Networks(Kind[tuple[str, ...]]):
+class Networks(Field[tuple[str, ...]]):
     """A comma list of addresses and networks: `127.0.0.1,10.0.0.0/8`, each as a network."""
 
-    def _value(self, text: str) -> tuple[str, ...]:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         try:
-            return tuple(str(ip_network(item)) for item in items_of(text))
+            return tuple(str(ip_network(item.strip())) for item in value.split(",") if item.strip())
         except ValueError as error:
-            raise ValueError(f"{error}.") from None
+            raise ValidationError(f"{error}.") from None
 
 
-class Origins(Kind[tuple[str, ...]]):
+class Origins(Field[tuple[str, ...]]):
     """A comma list of origins as browsers send them: `https://app.example:8443`; `*` for all."""
 
-    def _value(self, text: str) -> tuple[str, ...]:
-        items = items_of(text)
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        items = [item.strip() for item in value.split(",") if item.strip()]
         problems = [f"{item!r} is not an origin such as {_similar_origin(item)}" for item in items if item != "*" and not origin_of(item)]
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValidationError("; ".join(problems))
         return tuple(origin_of(item) or item for item in items)
 
 
@@ -101,37 +115,40 @@ def _similar_origin(text: str) -> str:
     return "https://app.example.com"
 
 
-class Items(Kind[tuple[str, ...]]):
+class Items(Field[tuple[str, ...]]):
     """A comma list."""
 
-    def _value(self, text: str) -> tuple[str, ...]:
-        return items_of(text)
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return tuple(item.strip() for item in value.split(",") if item.strip())
 
 
-class Sources(Kind[tuple[SourceSpec, ...]]):
+class Sources(Items):
     """A comma list of sources, such as `synthetic` and `replay:FILE@60`."""
 
-    def _value(self, text: str) -> tuple[SourceSpec, ...]:
-        return tuple(parse_source(item) for item in items_of(text))
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return tuple(parse_source(item) for item in super()._deserialize(value, attr, data, **kwargs))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
-class Thresholds(Kind[Mapping[str, tuple[float, float]]]):
+class Thresholds(Items):
     """Thresholds of single instruments, warning/critical: `EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`."""
 
-    def _value(self, text: str) -> dict[str, tuple[float, float]]:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         found = {}
-        for item in items_of(text):
+        for item in super()._deserialize(value, attr, data, **kwargs):
             match = re.fullmatch(r"([A-Za-z0-9_]+)=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", item)
             if match is None:
-                raise ValueError(f"{item!r} is not of the form EUR_USD=0.01/0.02.")
+                raise ValidationError(f"{item!r} is not of the form EUR_USD=0.01/0.02.")
             warning, critical = float(match[2]), float(match[3])
             if not 0 < warning <= critical:
-                raise ValueError(f"{item!r}: needs 0 < warning <= critical.")
+                raise ValidationError(f"{item!r}: needs 0 < warning <= critical.")
             found[match[1]] = (warning, critical)
         return found
 
 
-class Url(PlainText):
+class Url(Str):
     """A URL of the given schemes.
 
     The error text never contains the value, which may hold a password.
@@ -141,12 +158,12 @@ class Url(PlainText):
         super().__init__(**kwargs)
         self.schemes = schemes
 
-    def _value(self, text: str) -> str:
-        if not text.startswith(tuple(f"{scheme}://" for scheme in self.schemes)):
-            raise ValueError("must be a URL starting with " + " or ".join(f"{name}://" for name in self.schemes))
-        if (problem := urls.fault(text)) is not None:
-            raise ValueError(problem)
-        return text
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not value.startswith(tuple(f"{scheme}://" for scheme in self.schemes)):
+            raise ValidationError("must be a URL starting with " + " or ".join(f"{name}://" for name in self.schemes))
+        if (problem := urls.fault(value)) is not None:
+            raise ValidationError(problem)
+        return str(value)
 
 
 class Seeds(Url):
@@ -155,8 +172,8 @@ class Seeds(Url):
     The value is the list of the URLs.
     """
 
-    def _value(self, text: str) -> str:
-        return ",".join(super(Seeds, self)._value(seed) for seed in urls.seeds_of(text))
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return ",".join(super(Seeds, self)._deserialize(seed, attr, data, **kwargs) for seed in urls.seeds_of(value))
 
 
 _PUBLIC_HOST = re.compile(r"[\w.\-\[\]:]*\w[\w.\-\[\]:]*", re.ASCII)  # at least one letter or digit
@@ -165,20 +182,20 @@ _PUBLIC_HOST = re.compile(r"[\w.\-\[\]:]*\w[\w.\-\[\]:]*", re.ASCII)  # at least
 class PublicUrl(Url):
     """The address of a server as clients reach it. It may have a path; a last `/` is dropped."""
 
-    def _value(self, text: str) -> str:
-        url = super()._value(text)
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        url = super()._deserialize(value, attr, data, **kwargs)
         parts = urlsplit(url)
         # The host goes into a header of the dashboard's page.
         if _PUBLIC_HOST.fullmatch(parts.netloc) is None or "?" in url:
-            raise ValueError("must be an address such as https://hub.example.com, without user, query and fragment")
+            raise ValidationError("must be an address such as https://hub.example.com, without user, query and fragment")
         return url.rstrip("/")
 
 
-class PathText(Kind[Path]):
+class PathText(Field[Path]):
     """A path; `~` is the home of a user."""
 
-    def _value(self, text: str) -> Path:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Path:
         try:
-            return Path(text).expanduser()
+            return Path(value).expanduser()
         except RuntimeError:
-            raise ValueError("names a user that does not exist.") from None
+            raise ValidationError("names a user that does not exist.") from None

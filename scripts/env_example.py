@@ -32,6 +32,7 @@ def _lines() -> Iterator[str]:
     """Yield a line for each row of `Settings`, and the comments and blank lines above it."""
     source = inspect.getsource(settings).splitlines()
     table = next(node for node in ast.parse("\n".join(source)).body if isinstance(node, ast.ClassDef) and node.name == Settings.__name__)
+    defaults = settings._Environment().load({})
     done = table.body[0].end_lineno or 0  # the last line of the docstring
     first = True
     for row in table.body:
@@ -40,7 +41,7 @@ def _lines() -> Iterator[str]:
         above = [line.strip() for line in source[done : row.lineno - 1]]
         yield from above[1:] if first else above
         name = settings._VARIABLES[row.target.id]
-        yield f"{name.upper()}={_text(settings.KINDS[name].default)}"
+        yield f"{name.upper()}={_text(defaults[name])}"
         done, first = row.end_lineno or 0, False
 
 

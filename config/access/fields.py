@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from marshmallow import ValidationError
+from marshmallow.fields import Field
+
 from config.access.patterns import compile_patterns
 from config.access.scopes import check_scopes
 from config.fields import Items
-from config.process.kinds import Kind
 
 SYMMETRIC = "HS256"
 ALGORITHMS = (SYMMETRIC, "RS256", "ES256", "EdDSA")
 
 
-class Flag(Kind[bool]):
+class Flag(Field[bool]):
     """`true` or `false`."""
 
-    def _value(self, text: str) -> bool:
-        if text not in ("true", "false"):
-            raise ValueError(f"{text!r:.40} is neither true nor false.")
-        return text == "true"
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError(f"{value!r:.40} is neither true nor false.")
+        return bool(value == "true")
 
 
 class _Names(Items):
     """A comma list of checked names."""
 
-    def _value(self, text: str) -> tuple[str, ...]:
-        return self.checked(super()._value(text))
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return self.checked(super()._deserialize(value, attr, data, **kwargs))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
     def checked(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the valid names. Raises `ValueError`."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from config.fields import items_of
-from config.process.kinds import Kind, PlainText
+from marshmallow import ValidationError
+from marshmallow.fields import Field, Str
+
+from config.fields import Items
 
 _CURRENCY = r"[A-Z][A-Z0-9]{1,9}"
 _is_currency = re.compile(_CURRENCY).fullmatch
@@ -38,43 +40,46 @@ def limits_of(text: str) -> AlertLimits:
     return AlertLimits(warning, critical)
 
 
-class AlertLimitsText(Kind[AlertLimits]):
+class AlertLimitsText(Field[AlertLimits]):
     """Two thresholds, WARNING/CRITICAL: `80/90`."""
 
-    def _value(self, text: str) -> AlertLimits:
-        return limits_of(text)
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> AlertLimits:
+        try:
+            return limits_of(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
-class Currency(PlainText):
+class Currency(Str):
     """The name of a currency, as instruments have it: `USD`, `USDT`."""
 
-    def _value(self, text: str) -> str:
-        if not _is_currency(text):
-            raise ValueError(f"{text!r:.40} is not a currency such as USD or USDT.")
-        return text
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not _is_currency(value):
+            raise ValidationError(f"{value!r:.40} is not a currency such as USD or USDT.")
+        return str(value)
 
 
-class CurrencyParity(Kind[Mapping[str, str]]):
+class CurrencyParity(Items):
     """A comma list of equal currencies: `USDT=USD,USDC=USD`. Each name on the left occurs once."""
 
-    def _value(self, text: str) -> dict[str, str]:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         found: dict[str, str] = {}
-        for item in items_of(text):
+        for item in super()._deserialize(value, attr, data, **kwargs):
             if (match := _parity(item)) is None or match[1] == match[2]:
-                raise ValueError(f"{item!r:.40} is not of the form USDT=USD.")
+                raise ValidationError(f"{item!r:.40} is not of the form USDT=USD.")
             if match[1] in found:
-                raise ValueError(f"{match[1]} is given more than once.")
+                raise ValidationError(f"{match[1]} is given more than once.")
             found[match[1]] = match[2]
         if chained := sorted(found.keys() & set(found.values())):
-            raise ValueError(f"{chained[0]} is on both sides: name one currency for all that are equal.")
+            raise ValidationError(f"{chained[0]} is on both sides: name one currency for all that are equal.")
         return found
 
 
-class Zone(Kind[ZoneInfo]):
+class Zone(Field[ZoneInfo]):
     """The name of a time zone: `UTC`, `Europe/Berlin`."""
 
-    def _value(self, text: str) -> ZoneInfo:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
         try:
-            return ZoneInfo(text)
+            return ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{text!r:.40} is not a time zone such as UTC or Europe/Berlin.") from None
+            raise ValidationError(f"{value!r:.40} is not a time zone such as UTC or Europe/Berlin.") from None

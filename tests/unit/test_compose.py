@@ -42,7 +42,7 @@ def settings_of(name: str, service: Service) -> Settings:
 
 
 def variables() -> set[str]:
-    return {name.upper() for name in settings_module.KINDS}
+    return {name.upper() for name in settings_module._Environment().fields}
 
 
 def test_long_running_services_restart_and_have_a_health_check(services: dict[str, Service]) -> None:

@@ -108,7 +108,7 @@ def test_commands_are_those_of_up_and_of_compose() -> None:
 
 
 def test_variables_are_settings_and_secrets_reach_their_processes_alone() -> None:
-    known = {name.upper() for name in settings_module.KINDS}
+    known = {name.upper() for name in settings_module._Environment().fields}
     assert set(config_map()) <= known
     roles = {"migrate": "owner-url", "hub": "reader-url", "rest": "reader-url"}
     for name in PROCESSES:
@@ -139,7 +139,7 @@ def _root_logger_as_it_was() -> Iterator[None]:
 @pytest.mark.parametrize("name", WEB)
 def test_ports_and_stop_times_are_those_of_gunicorn(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     one = container(deployment(name))
-    for variable in settings_module.KINDS:
+    for variable in settings_module._Environment().fields:
         monkeypatch.delenv(variable.upper(), raising=False)
     for variable, value in environment(one).items():
         monkeypatch.setenv(variable, value)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, get_args
 from marshmallow import Schema, ValidationError, post_load, validate, validates_schema
 from marshmallow.fields import Bool, Int, List, Nested, Str
 
-from api.fields import WholeNumberText
 from api.rest.schemas.answers import NullableText, about, output_decimal, output_time
 from api.rest.schemas.arguments import PRINTABLE, OneSymbol, TimeArgument, TokenArgument
 from api.rest.schemas.paging import Format, ListQuery, PageToken, page_token
+from config.fields import WholeNumber
 from db.intervals import INTERVALS
 from db.listing import tables as listings
 from db.listing.query import Listing
@@ -53,7 +53,7 @@ class PageQuerySchema(Schema):
 
     range_names: ClassVar[tuple[str, str]] = ("start", "end")
 
-    limit = WholeNumberText(
+    limit = WholeNumber(
         digits=len(str(MAX_LIMIT)),
         validate=validate.Range(min=1, max=MAX_LIMIT),
         metadata=about(f"Maximum number of rows. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it return the whole range"),

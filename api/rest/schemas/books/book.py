@@ -9,11 +9,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validate, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.fields import WholeNumberText
 from api.rest.schemas.answers import NullableText, about, output_number, output_time
 from api.rest.schemas.arguments import QuerySchema
 from api.rest.schemas.listings import symbol_argument
 from api.schemas.books import BookWindow
+from config.fields import WholeNumber
 from db.decimals import DECIMAL, is_decimal
 from db.scenarios.status import BOOK_STATES
 
@@ -48,7 +48,7 @@ class BookQuerySchema(QuerySchema):
     makes = BookQuery
 
     symbol = symbol_argument(example="BTCUSDT")
-    depth = WholeNumberText(
+    depth = WholeNumber(
         load_default=DEFAULT_DEPTH,
         validate=validate.Range(min=1, max=MAX_DEPTH),
         metadata=about("Levels a side"),

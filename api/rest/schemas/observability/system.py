@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from marshmallow import Schema, validate
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.fields import WholeNumberText
 from api.rest.schemas.answers import about, output_time
 from api.rest.schemas.arguments import PRINTABLE, QuerySchema
 from api.rest.schemas.listings import choice
+from config.fields import WholeNumber
 from health.system.components import CIRCUITS, STATUSES
 from health.system.recent_logs import LEVELS, MAX_RECORDS
 
@@ -80,7 +80,7 @@ class LogsQuerySchema(QuerySchema):
     makes = LogsQuery
 
     level = choice(LEVELS, "Least level", load_default="INFO")
-    limit = WholeNumberText(
+    limit = WholeNumber(
         load_default=DEFAULT_RECORDS,
         validate=validate.Range(min=1, max=MAX_RECORDS, error="Must be from {min} to {max}."),
         metadata=about("Maximum number of records"),

@@ -8,11 +8,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validate, validates_schema
 from marshmallow.fields import Bool, Dict, Int, List, Nested, Str
 
-from api.fields import WholeNumberText
 from api.rest.schemas.answers import NullableText, about, output_time
 from api.rest.schemas.arguments import QuerySchema, TimeArgument, Whole
 from api.rest.schemas.listings import FORMATS, ListQuerySchema, PageQuerySchema, choice, next_page, symbol_argument, token_argument
 from api.schemas.observability import TIME_RANGES, number, optional_number
+from config.fields import WholeNumber
 from db.decimals import DECIMAL
 from db.listing import observability as listings
 from db.metrics.history import Span
@@ -62,11 +62,11 @@ class TradeFilterSchema(PageQuerySchema):
     side = choice(SIDES, "Side of the fill")
     start_time = TimeArgument(metadata=about("From this time on; 24 hours before the end if missing", format="date-time"))
     end_time = TimeArgument(metadata=about("Before this time", format="date-time"))
-    limit = WholeNumberText(
+    limit = WholeNumber(
         validate=validate.Range(min=1, max=MAX_TRADES, error="Must be from {min} to {max}."),
         metadata=about(f"Maximum number of trades. Default {DEFAULT_TRADES} for JSON; CSV and NDJSON without it return the whole range"),
     )
-    offset = WholeNumberText(
+    offset = WholeNumber(
         load_default=0,
         validate=validate.Range(max=MAX_OFFSET, error="Must be at most {max}: use page_token."),
         metadata=about("Number of trades that are left out", minimum=0),
