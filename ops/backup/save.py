@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -87,15 +89,41 @@ def save(sources: Sources, folder: Path, kind: Kind, clock: Clock, say: Say) -> 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
-    """Create the folder for the block; remove what the block has written if it raises."""
+    """Create the folder for the block; remove what the block has written if it raises.
+
+    A lock of the folder keeps two backups apart: the one that fails would remove the other.
+    """
     existed = folder.exists()
     if existed and (not folder.is_dir() or any(folder.iterdir())):
         raise Unfit(_not_empty(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         programs.private_folder(folder)
+        lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise Unfit(f"{folder} cannot be made ({error.strerror}): name another directory") from error
+    try:
+        _lock(lock, folder)
+        with _emptied_after_a_failure(folder, existed):
+            yield
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock an empty folder; raise `Unfit` if another backup has it or has filled it meanwhile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Unfit(f"another backup writes into {folder}: name another directory") from None
+    except OSError:
+        pass  # NFS locks no directory
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise Unfit(_not_empty(folder))
+
+
+@contextmanager
+def _emptied_after_a_failure(folder: Path, existed: bool) -> Iterator[None]:
     try:
         yield
     except BaseException as error:

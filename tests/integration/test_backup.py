@@ -312,6 +312,28 @@ def test_backup_that_ends_early_leaves_nothing(servers: Servers, tmp_path: Path,
     assert not folder.exists()
 
 
+def test_second_backup_into_the_same_directory_is_refused(servers: Servers, tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    redis_dir = Path(servers.redis_url.partition("@")[2].partition("?")[0]).parent
+    sources = Sources(servers.database_url, servers.database_url, servers.redis_url, redis_dir, embedded=True)
+    refused: list[str] = []
+
+    def say(text: str) -> None:
+        if text.startswith("copying") and not refused:
+            held = list(folder.iterdir())
+            for path in held:  # as if the second one had looked before the first file was there
+                path.rename(tmp_path / path.name)
+            with pytest.raises(Unfit) as error:
+                save(sources, folder, "dump", utc_now, lambda text: None)
+            refused.append(str(error.value))
+            for path in held:
+                (tmp_path / path.name).rename(path)
+
+    save(sources, folder, "dump", utc_now, say)
+    assert refused == [f"another backup writes into {folder}: name another directory"]
+    assert (folder / manifests.FILE).is_file()
+
+
 def test_backup_of_an_empty_data_directory_is_refused(tmp_path: Path) -> None:
     done = manage(Environment(tmp_path / "var"), "backup", str(tmp_path / "saved"))
     assert (done.returncode, "has no data" in done.stderr) == (2, True), done.stderr
