@@ -88,11 +88,11 @@ def test_portfolio_and_strategies_equal_the_current_metrics(view: Page, site: Si
 
 
 def test_executions_equal_the_current_metrics(view: Page, site: Site) -> None:
+    until(lambda: figures(view, "Execution quality, today")["orders_today"] == "8", what="the orders of the reports")
     until(
         lambda: same(figures(view, "Execution quality, today"), exact(site, "/api/metrics/current")["execution"], OF_EXECUTION),
         what="executions that are equal to those of REST",
     )
-    assert figures(view, "Execution quality, today")["orders_today"] == "8"
     title = "Execution quality by strategy, 24 h"
     answer = exact(site, "/api/trades/execution/quality?time_range=24h")["by_strategy"]
     names = OF_EXECUTION[5:]
