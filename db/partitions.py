@@ -60,8 +60,8 @@ def keep_days(cursor: Cursor, table: str, days: int) -> None:
 
 def _make(cursor: Cursor, table: str, spans: Iterable[str], statement: str) -> None:
     wanted = {_name(table, span): span for span in spans}
-    cursor.execute("SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL", (list(wanted),))
-    if not cursor.fetchall() or not _is_partitioned(cursor, table):
+    cursor.execute("SELECT bool_or(to_regclass(name) IS NULL) FROM unnest(%s::text[]) AS name", (list(wanted),))
+    if not scalar(cursor) or not _is_partitioned(cursor, table):
         return
     # One transaction creates partitions at a time. A transaction that waited finds them created. It
     # looks into the table, because the cache of `to_regclass` may have the state before the wait.

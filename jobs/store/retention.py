@@ -83,9 +83,10 @@ def make_coming_partitions(store: Store, today: date) -> None:
     try:
         # A transaction for each table holds one lock only. One for all tables could be in a
         # deadlock with a roll-up, which makes partitions of two tables.
-        for table in (*MONTHLY, *DAILY):
-            with store.transaction() as cursor:
-                make_days(cursor, table, days) if table in DAILY else make_months(cursor, table, months)
+        for make, tables, spans in ((make_months, MONTHLY, months), (make_days, DAILY, days)):
+            for table in tables:
+                with store.transaction() as cursor:
+                    make(cursor, table, spans)
     except StoreError as error:
         log.warning("partitions are not made ahead; the writer makes them on demand: %s", error)
 
