@@ -296,6 +296,11 @@ def test_manifest_is_one_json_object(drill: Drill) -> None:
     assert found["created"].endswith("Z")
 
 
+def sources_of(servers: Servers) -> Sources:
+    redis_dir = Path(servers.redis_url.partition("@")[2].partition("?")[0]).parent
+    return Sources(servers.database_url, servers.database_url, servers.redis_url, redis_dir, embedded=True)
+
+
 @pytest.mark.parametrize(("cause", "error"), [(StopAsked(), StopAsked), (OSError(ENOSPC, "of the test"), StartError)])
 def test_backup_that_ends_early_leaves_nothing(servers: Servers, tmp_path: Path, cause: Exception, error: type[Exception]) -> None:
     folder = tmp_path / "saved"
@@ -305,8 +310,7 @@ def test_backup_that_ends_early_leaves_nothing(servers: Servers, tmp_path: Path,
             assert (folder / manifests.DUMP).stat().st_size > 0
             raise cause
 
-    redis_dir = Path(servers.redis_url.partition("@")[2].partition("?")[0]).parent
-    sources = Sources(servers.database_url, servers.database_url, servers.redis_url, redis_dir, embedded=True)
+    sources = sources_of(servers)
     with pytest.raises(error):
         save(sources, folder, "dump", utc_now, say)
     assert not folder.exists()
@@ -314,8 +318,7 @@ def test_backup_that_ends_early_leaves_nothing(servers: Servers, tmp_path: Path,
 
 def test_second_backup_into_the_same_directory_is_refused(servers: Servers, tmp_path: Path) -> None:
     folder = tmp_path / "saved"
-    redis_dir = Path(servers.redis_url.partition("@")[2].partition("?")[0]).parent
-    sources = Sources(servers.database_url, servers.database_url, servers.redis_url, redis_dir, embedded=True)
+    sources = sources_of(servers)
     refused: list[str] = []
 
     def say(text: str) -> None:
